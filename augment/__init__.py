@@ -1,0 +1,1 @@
+"""From SQuAD JSON to checked Arrow shards: word replacement that keeps every answer."""

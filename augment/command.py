@@ -1,0 +1,90 @@
+"""How every command of the project starts, fails and reports: one dataclass, one function.
+
+Exit codes: 0 done, 1 the input or the data failed a check, 2 wrong usage, 130 interrupted.
+"""
+
+import errno
+import json
+import os
+import platform
+import sys
+from collections.abc import Callable, Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+
+Config = TypeVar("Config")
+
+PACKAGES = ("twentyfold", "torch", "transformers", "datasets", "pyarrow", "numpy", "nltk")
+
+
+class UsageError(ValueError):
+    """The command was asked for something it cannot do; exit code 2."""
+
+
+def run(config_type: type[Config], function: Callable[[Config], Any]) -> NoReturn:
+    """Parse the command line into `config_type`, call `function` with it, exit with a code.
+
+    A user's mistake ends in one message on stderr. Set TWENTYFOLD_TRACEBACK=1 to see where
+    it was raised.
+    """
+    import tyro
+
+    try:
+        config = tyro.cli(config_type, description=sys.modules[function.__module__].__doc__)
+    except ValueError as error:  # a check in __post_init__
+        _fail(error, 2)
+    try:
+        function(config)
+    except UsageError as error:
+        _fail(error, 2)
+    except OSError as error:
+        _fail(_explain(error), 1)
+    except (ValueError, RuntimeError, MemoryError) as error:
+        _fail(error, 1)
+    except KeyboardInterrupt:
+        _fail("interrupted; run the same command again to go on where it stopped", 130)
+    sys.exit(0)
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that shape an output, for a run's record."""
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def to_json(value: Mapping[str, Any]) -> str:
+    """Write a mapping the one way that every file of ours uses: sorted, indented, UTF-8."""
+    return json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def usable_cores() -> int:
+    """Count the cores this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def existing_file(path: Path, what: str) -> Path:
+    """Return `path`, or say which input is missing."""
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such {what}")
+    return path
+
+
+def _explain(error: OSError) -> str:
+    if error.errno == errno.ENOSPC:
+        return f"{error.filename or 'output'}: the disk is full; free some space and run again"
+    return str(error)
+
+
+def _fail(message: object, code: int) -> NoReturn:
+    if os.environ.get("TWENTYFOLD_TRACEBACK") and sys.exc_info()[0] is not None:
+        import traceback
+
+        traceback.print_exc()
+    print(f"error: {message or 'out of memory'}", file=sys.stderr)
+    sys.exit(code)

@@ -1,0 +1,332 @@
+"""Read SQuAD 1.1 and 2.0: articles, paragraphs, questions, every answer span verified.
+
+Positions are Python characters (code points), spans are half-open. Nothing is dropped or
+defaulted without a count; faults are listed ten at a time with the question's id.
+"""
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
+from pathlib import Path
+from typing import Any, Literal
+
+OnBadAnswer = Literal["fail", "drop", "fix"]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A gold answer: `context[start:start + len(text)] == text`."""
+
+    text: str
+    start: int
+
+    @property
+    def end(self) -> int:
+        """The character after the answer's last one."""
+        return self.start + len(self.text)
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A question with its gold answers; without any exactly when `is_impossible`."""
+
+    id: str
+    text: str
+    answers: tuple[Answer, ...]
+    is_impossible: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Paragraph:
+    """A context with the questions that were asked of it."""
+
+    title: str
+    context: str
+    questions: tuple[Question, ...]
+
+
+@dataclass(frozen=True)
+class SquadSet:
+    """What was read: paragraphs in file order, counts by reason, where it came from."""
+
+    paragraphs: tuple[Paragraph, ...]
+    counts: dict[str, int]
+    name: str
+    """The file's or data set's name, without its folder."""
+    sha256: str
+    """Of the file's bytes; of a shard folder's manifest; of a hub data set's fingerprint."""
+
+    def limit(self, num_paragraphs: int | None) -> "SquadSet":
+        """Keep the first `num_paragraphs` paragraphs (all of them for None)."""
+        kept = self.paragraphs[:num_paragraphs]
+        return replace(self, paragraphs=kept, counts={**self.counts, **_sizes(kept)})
+
+
+def span_fault(context: str, text: str, start: int) -> str | None:
+    """Say what is wrong with an answer span, or None. The one check of the whole project."""
+    if not text:
+        return "the answer is empty"
+    if start < 0 or start + len(text) > len(context):
+        return f"answer_start {start} of {text!r} lies outside the {len(context)} characters"
+    found = context[start : start + len(text)]
+    if found != text:
+        return f"context[{start}:{start + len(text)}] is {found!r}, the answer is {text!r}"
+    return None
+
+
+def raise_faults(name: str, faults: Sequence[str], remedy: str) -> None:
+    """Raise the first ten faults and their number, if there are any."""
+    if faults:
+        shown = "\n  ".join(faults[:10])
+        more = f"\n  ... {len(faults)} faults in all" if len(faults) > 10 else ""
+        raise ValueError(f"{name}: {shown}{more}\n{remedy}")
+
+
+def read_squad(
+    source: str | Path, *, split: str = "train", on_bad_answer: OnBadAnswer = "fail"
+) -> SquadSet:
+    """Read a SQuAD JSON file, the originals of a shard folder, or a hub data set.
+
+    Args:
+        source: a file, a folder made by `augment.build`, or a hub id such as
+            `rajpurkar/squad_v2`.
+        split: which split of a hub data set.
+        on_bad_answer: `fail` lists the faults; `drop` leaves the answer out, and the question
+            if none is left; `fix` moves it to the nearest occurrence of its text first.
+
+    Raises:
+        ValueError: the content is not SQuAD; the first ten faults and their number.
+        FileNotFoundError: nothing of that name.
+    """
+    path = Path(source)
+    if path.is_file():
+        return _read_json_file(path, on_bad_answer)
+    if path.is_dir():
+        return _read_shard_folder(path)
+    if path.suffix or str(source).startswith((".", "/", "~")) or str(source).count("/") > 1:
+        raise FileNotFoundError(f"{source}: no such file or folder")
+    return _read_hub(str(source), split, on_bad_answer)
+
+
+def load_json(path: Path) -> tuple[Any, str]:
+    """Parse a JSON file strictly and give its content with the SHA-256 of its bytes.
+
+    Raises:
+        ValueError: not UTF-8, cut, nested too deep, with duplicate keys, NaN or surrogates.
+    """
+    raw = path.read_bytes()
+    try:
+        text = raw.decode("utf-8-sig")
+        content = json.loads(text, object_pairs_hook=_unique_keys, parse_constant=_no_constant)
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"{path}: not UTF-8 at byte {error.start}; save the file as UTF-8"
+        ) from error
+    except RecursionError as error:
+        raise ValueError(f"{path}: nested too deep to be SQuAD") from error
+    except ValueError as error:
+        raise ValueError(f"{path}: not valid JSON: {error}") from error
+    return content, hashlib.sha256(raw).hexdigest()
+
+
+def _read_json_file(path: Path, on_bad_answer: OnBadAnswer) -> SquadSet:
+    content, sha256 = load_json(path)
+    reader = _Reader(path.name, on_bad_answer)
+    if not isinstance(content, dict) or not isinstance(content.get("data"), list):
+        raise ValueError(f'{path}: no list "data" at the top; SQuAD is {{"data": [articles]}}')
+    paragraphs: list[Paragraph] = []
+    for index, article in enumerate(content["data"]):
+        paragraphs += reader.article(article, f"data[{index}]")
+    return reader.finish(paragraphs, sha256)
+
+
+def _read_shard_folder(folder: Path) -> SquadSet:
+    from augment.shards import manifest_sha256, read_rows
+
+    reader = _Reader(folder.name, "fail")
+    rows = (row for row in read_rows(folder) if row["copy_index"] == 0)
+    return reader.finish(reader.rows(rows), manifest_sha256(folder))
+
+
+def _read_hub(name: str, split: str, on_bad_answer: OnBadAnswer) -> SquadSet:
+    from datasets import load_dataset
+
+    try:
+        rows = load_dataset(name, split=split)
+    except (OSError, ValueError) as error:
+        raise FileNotFoundError(
+            f"{name}: neither a file, a folder, nor a data set that the hub gives: {error}"
+        ) from error
+    reader = _Reader(name, on_bad_answer)
+    digest = hashlib.sha256()
+    paragraphs = reader.rows(_hashed(rows, digest))
+    return reader.finish(paragraphs, digest.hexdigest())
+
+
+def _hashed(rows: Iterable[dict[str, Any]], digest: Any) -> Iterator[dict[str, Any]]:
+    for row in rows:
+        digest.update(json.dumps(row, sort_keys=True).encode())
+        yield row
+
+
+class _Reader:
+    """Collects counts and faults while the parts of a file are checked."""
+
+    def __init__(self, name: str, on_bad_answer: OnBadAnswer) -> None:
+        self.name = name
+        self.on_bad_answer = on_bad_answer
+        self.counts: Counter[str] = Counter()
+        self.faults: list[str] = []
+
+    def finish(self, paragraphs: Sequence[Paragraph], sha256: str) -> SquadSet:
+        ids = Counter(question.id for p in paragraphs for question in p.questions)
+        self.faults += [f"question id {qid!r} occurs {n} times" for qid, n in ids.items() if n > 1]
+        raise_faults(self.name, self.faults, "mend the file or pass --on-bad-answer drop")
+        if not paragraphs:
+            raise ValueError(f"{self.name}: no paragraphs in it")
+        counts = {**self.counts, **_sizes(paragraphs)}
+        return SquadSet(tuple(paragraphs), counts, self.name, sha256)
+
+    def article(self, article: Any, where: str) -> list[Paragraph]:
+        self._expect(article, dict, where)
+        title = article.get("title")
+        if title is None:
+            self.counts["articles_without_title"] += 1
+        title = self._text("" if title is None else title, f"{where}.title")
+        paragraphs = self._expect(article.get("paragraphs"), list, f"{where}.paragraphs")
+        return [
+            self.paragraph(title, item, f"{where}.paragraphs[{index}]")
+            for index, item in enumerate(paragraphs)
+        ]
+
+    def paragraph(self, title: str, paragraph: Any, where: str) -> Paragraph:
+        self._expect(paragraph, dict, where)
+        context = self._text(paragraph.get("context"), f"{where}.context")
+        questions = []
+        for index, item in enumerate(self._expect(paragraph.get("qas"), list, f"{where}.qas")):
+            spot = f"{where}.qas[{index}]"
+            qid = self._text(self._expect(item, dict, spot).get("id"), f"{spot}.id")
+            if item.get("plausible_answers"):
+                self.counts["plausible_answers_ignored"] += len(item["plausible_answers"])
+            if "is_impossible" not in item:
+                self.counts["questions_without_is_impossible"] += 1
+            answers = [
+                self._answer(answer, f"{spot}.answers[{number}]")
+                for number, answer in enumerate(
+                    self._expect(item.get("answers", []), list, f"{spot}.answers")
+                )
+            ]
+            question = Question(
+                id=qid,
+                text=self._text(item.get("question"), f"{spot}.question"),
+                answers=tuple(answers),
+                is_impossible=self._expect(item.get("is_impossible", False), bool, spot),
+            )
+            questions += self._checked(context, question)
+        return Paragraph(title, context, tuple(questions))
+
+    def rows(self, rows: Iterable[dict[str, Any]]) -> list[Paragraph]:
+        """Rebuild paragraphs from flat rows: neighbours with the same title and context."""
+        paragraphs = []
+        for (title, context), group in groupby(rows, lambda row: (row["title"], row["context"])):
+            questions: list[Question] = []
+            for row in group:
+                answers = row["answers"]
+                pairs = zip(answers["text"], answers["answer_start"], strict=True)
+                spans = tuple(Answer(text, start) for text, start in pairs)
+                impossible = row.get("is_impossible", not spans)  # hub data sets lack it
+                question = Question(row["id"], row["question"], spans, impossible)
+                questions += self._checked(context, question)
+            paragraphs.append(Paragraph(title, context, tuple(questions)))
+        return paragraphs
+
+    def _checked(self, context: str, question: Question) -> list[Question]:
+        """Verify a question: itself, mended, or nothing when it had to be dropped."""
+        if question.is_impossible != (not question.answers):
+            said = "is_impossible with answers" if question.answers else "answerable, no answers"
+            return self._drop_question(f"question {question.id}: {said}")
+        kept = []
+        for answer in question.answers:
+            fault = span_fault(context, answer.text, answer.start)
+            if fault is None:
+                kept.append(answer)
+                continue
+            moved = self._relocate(context, answer) if self.on_bad_answer == "fix" else None
+            if moved is not None:
+                self.counts["answers_fixed"] += 1
+                kept.append(moved)
+            elif self.on_bad_answer == "fail":
+                self.faults.append(f"question {question.id}: {fault}")
+            else:
+                self.counts["answers_dropped"] += 1
+        if question.answers and not kept:
+            return self._drop_question(f"question {question.id}: no valid answer")
+        return [replace(question, answers=tuple(kept))]
+
+    def _drop_question(self, fault: str) -> list[Question]:
+        if self.on_bad_answer == "fail":
+            self.faults.append(fault)
+        else:
+            self.counts["questions_dropped"] += 1
+        return []
+
+    @staticmethod
+    def _relocate(context: str, answer: Answer) -> Answer | None:
+        """Move an answer to the occurrence of its text nearest to where it was said to be."""
+        if not answer.text:
+            return None
+        starts = []
+        start = context.find(answer.text)
+        while start >= 0:
+            starts.append(start)
+            start = context.find(answer.text, start + 1)
+        nearest = min(starts, key=lambda start: abs(start - answer.start), default=None)
+        return None if nearest is None else replace(answer, start=nearest)
+
+    def _answer(self, answer: Any, where: str) -> Answer:
+        self._expect(answer, dict, where)
+        text = self._text(answer.get("text"), f"{where}.text")
+        return Answer(text, self._expect(answer.get("answer_start"), int, f"{where}.answer_start"))
+
+    def _text(self, value: Any, where: str) -> str:
+        text: str = self._expect(value, str, where)
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise ValueError(
+                f"{self.name}: {where}: a lone surrogate at character {error.start}; "
+                "mend the escape sequence"
+            ) from error
+        return text
+
+    def _expect(self, value: Any, kind: type, where: str) -> Any:
+        if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+            found = "missing" if value is None else f"{type(value).__name__} {str(value)[:40]!r}"
+            raise ValueError(f"{self.name}: {where}: expected {kind.__name__}, found {found}")
+        return value
+
+
+def _sizes(paragraphs: Sequence[Paragraph]) -> dict[str, int]:
+    questions = [question for paragraph in paragraphs for question in paragraph.questions]
+    return {
+        "paragraphs": len(paragraphs),
+        "distinct_contexts": len({paragraph.context for paragraph in paragraphs}),
+        "questions": len(questions),
+        "impossible_questions": sum(question.is_impossible for question in questions),
+        "answers": sum(len(question.answers) for question in questions),
+    }
+
+
+def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        twice = [key for key, number in Counter(key for key, _ in pairs).items() if number > 1]
+        raise ValueError(f"key {twice[0]!r} occurs twice in one object")
+    return found
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")

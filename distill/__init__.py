@@ -1,0 +1,1 @@
+"""From shards and a teacher to a six-layer student."""

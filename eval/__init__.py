@@ -1,0 +1,1 @@
+"""From a reader and a dev set to predictions and the official SQuAD scores."""
