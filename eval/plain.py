@@ -1,7 +1,8 @@
 """The plain ways that the fast ones are measured against and must equal: rules, loops, no tricks.
 
-`python -m eval.plain DEV PREDICTIONS [NA_PROBS]` scores as the official SQuAD 2.0 script does,
-step by step. Used by `eval.bench` and by the tests; nothing else needs it.
+`plain_scores` is the official SQuAD 2.0 script, `plain_run_qa` and `plain_farm` turn logits into
+answers. `python -m eval.plain DEV PREDICTIONS [NA_PROBS]` scores, step by step as the official
+script. Used by `eval.bench` and by the tests; nothing else needs it.
 """
 
 import json
@@ -11,6 +12,11 @@ import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+import numpy as np
+
+from eval.answers import NO_SPAN_ODDS, FloatArray, Protocol
+from eval.windows import Window
 
 
 def plain_normalize(text: str) -> str:
@@ -84,6 +90,102 @@ def _plain_best(
         if now > best:
             best, threshold = now, na_probs[qid]
     return 100.0 * best / len(scores), threshold
+
+
+def plain_run_qa(
+    windows: Sequence[Window],
+    logits: Sequence[tuple[FloatArray, FloatArray]],
+    contexts: Sequence[str],
+    protocol: Protocol,
+    may_be_null: bool,
+) -> list[dict[str, Any]]:
+    """Turn logits into answers by run_qa's nested loops over starts and ends.
+
+    Args:
+        windows: of all questions, in order.
+        logits: start and end logits of each window, (length,) without padding.
+
+    Returns:
+        For each question text, null_odds and the n-best list.
+
+    Source: transformers examples/pytorch/question-answering/utils_qa.py.
+    Differs: as `eval.answers.Protocol`.
+    """
+    of_question: list[list[int]] = [[] for _ in contexts]
+    for index, window in enumerate(windows):
+        of_question[window.row].append(index)
+    n = protocol.n_best_size
+    assert protocol.max_answer_length is not None
+    results = []
+    for context, indices in zip(contexts, of_question, strict=True):
+        null: dict[str, Any] | None = None
+        found: list[dict[str, Any]] = []
+        for index in indices:
+            window, (starts, ends) = windows[index], logits[index]
+            null_score = starts[0] + ends[0]
+            if null is None or null["score"] > null_score:
+                null = {"text": "", "start_logit": starts[0], "end_logit": ends[0]}
+                null["score"] = null_score
+            for start in np.argsort(-starts, kind="stable")[:n].tolist():
+                for end in np.argsort(-ends, kind="stable")[:n].tolist():
+                    if not window.context_start <= start < window.context_end:
+                        continue
+                    if not window.context_start <= end < window.context_end:
+                        continue
+                    if end < start or end - start + 1 > protocol.max_answer_length:
+                        continue
+                    first = window.offsets[start - window.context_start][0]
+                    last = window.offsets[end - window.context_start][1]
+                    if context[first:last] == "":
+                        continue
+                    span = {"text": context[first:last], "score": starts[start] + ends[end]}
+                    span |= {"start_logit": starts[start], "end_logit": ends[end]}
+                    found.append(span)
+        assert null is not None
+        found = sorted(found, key=lambda span: span["score"], reverse=True)[:n]
+        odds: Any = NO_SPAN_ODDS
+        if found:
+            odds = null["score"] - found[0]["start_logit"] - found[0]["end_logit"]
+        says_null = not found or (may_be_null and odds > protocol.null_score_diff_threshold)
+        text = "" if says_null else found[0]["text"]
+        results.append({"text": text, "null_odds": float(odds), "nbest": found, "null": null})
+    return results
+
+
+def plain_farm(
+    windows: Sequence[Window],
+    logits: Sequence[tuple[FloatArray, FloatArray]],
+    contexts: Sequence[str],
+    protocol: Protocol,
+    may_be_null: bool,
+) -> list[dict[str, Any]]:
+    """Turn logits into answers as Haystack 1.1 did: the full matrix of spans of every window.
+
+    Source: Haystack v1.1.0, QuestionAnsweringHead: logits_to_preds, reduce_preds.
+    """
+    assert protocol.max_answer_length is not None
+    results: list[dict[str, Any]] = []
+    for row, context in enumerate(contexts):
+        gaps, best_text, best_score = [], "", -np.inf
+        for window, (starts, ends) in zip(windows, logits, strict=True):
+            if window.row != row:
+                continue
+            window_best = -np.inf
+            for start in range(window.context_start, window.context_end):
+                stop = min(window.context_end, start + protocol.max_answer_length)
+                for end in range(start, stop):
+                    score = starts[start] + ends[end]
+                    if score > window_best:
+                        window_best = score
+                    if score > best_score:
+                        first = window.offsets[start - window.context_start][0]
+                        last = window.offsets[end - window.context_start][1]
+                        best_text, best_score = context[first:last], score
+            gaps.append(window_best - (starts[0] + ends[0]))
+        no_answer = may_be_null and best_score - max(gaps) >= best_score
+        text = "" if no_answer else best_text
+        results.append({"text": text, "null_odds": float(-max(gaps)), "score": best_score})
+    return results
 
 
 def main() -> None:
