@@ -1,0 +1,264 @@
+"""Predict the answers of a dev set with any span-prediction checkpoint, by a stated protocol.
+
+Writes predictions.json, na_probs.json, null_odds.json and nbest_predictions.json into OUT, and
+predict.json last: the configuration, from which the scorers take the protocol. On several GPUs:
+`torchrun --nproc-per-node N -m eval.predict ...`
+"""
+
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import tyro
+
+from augment.command import UsageError, run, to_json, versions
+from augment.squad import raise_faults
+from eval.answers import Answer, Protocol, Span
+from eval.gold import GoldQuestion, read_gold
+from eval.reader import Device, Dtype, Reader, pick_device, process_rank
+from eval.submission import PREDICT_CONFIG, write_whole
+
+__all__ = ["Answer", "Predict", "Protocol", "Reader", "Span", "main", "predict"]
+
+NOT_IDENTITY = ("model", "dev", "out", "batch_size", "device", "allow_bin", "overwrite")
+"""Fields that say where and how fast, not what: they may change between runs (the model and the
+data set are told by their hashes)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Predict:
+    """Predict the answers of DEV with the reader MODEL; OUT is a folder."""
+
+    model: tyro.conf.Positional[str]
+    """A hub id or a folder of a checkpoint with a span head."""
+    dev: tyro.conf.Positional[str]
+    """A SQuAD JSON file, a shard folder, or a hub data set id."""
+    out: tyro.conf.Positional[Path]
+    """The folder for the predictions."""
+    protocol: Literal["run_qa", "farm"] = "run_qa"
+    """How windows and answers are chosen: transformers' example, or Haystack 1.1 to 1.3."""
+    max_seq_length: int = 384
+    """Tokens of a window."""
+    doc_stride: int = 128
+    """run_qa: tokens that neighbouring windows share; farm: tokens between their starts."""
+    max_query_length: int = 64
+    """Tokens kept of a question."""
+    max_answer_length: int | None = None
+    """Tokens of an answer; by default 30 with run_qa and 1,000 with farm."""
+    n_best_size: int = 20
+    """Starts and ends tried in a window (run_qa), and spans written of a question."""
+    null_score_diff_threshold: float = 0.0
+    """'No answer' wins when it leads by more than this."""
+    batch_size: int = 32
+    """Windows in a batch."""
+    device: Device = "auto"
+    """Where the reader runs."""
+    dtype: Dtype = "float32"
+    """Precision of the reader; quote scores of float32."""
+    allow_bin: bool = False
+    """Also read pytorch_model.bin, where there are no safetensors."""
+    overwrite: bool = False
+    """Replace predictions that another configuration left in OUT."""
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 1:
+            raise UsageError(f"batch_size {self.batch_size}: must be at least 1")
+        _ = self.rules  # checks the protocol's own fields
+
+    @property
+    def rules(self) -> Protocol:
+        """The protocol with its settings."""
+        return Protocol(
+            name=self.protocol,
+            max_seq_length=self.max_seq_length,
+            doc_stride=self.doc_stride,
+            max_query_length=self.max_query_length,
+            max_answer_length=self.max_answer_length,
+            n_best_size=self.n_best_size,
+            null_score_diff_threshold=self.null_score_diff_threshold,
+        )
+
+
+def predict(config: Predict) -> dict[str, str]:
+    """Predict, write the files and give the predictions.
+
+    Raises:
+        UsageError: OUT holds predictions of another configuration.
+        ValueError: a data set without contexts, or a checkpoint that is no reader.
+    """
+    with _processes(config.device):
+        questions, dev_sha256 = read_gold(config.dev)
+        asked, contexts = _texts(questions, config.dev)
+        may_be_null = any(question.may_be_null for question in questions)
+        identity = _identity(config, dev_sha256, may_be_null)
+        done = _finished(config, identity)
+        if done is not None:
+            print(f"{config.out}: complete already", file=sys.stderr)
+            return done
+        reader = Reader.load(
+            config.model,
+            protocol=config.rules,
+            batch_size=config.batch_size,
+            device=config.device,
+            dtype=config.dtype,
+            allow_bin=config.allow_bin,
+        )
+        answers = reader.read(asked, contexts, may_be_null=may_be_null, progress=True)
+        predictions = {q.id: answer.text for q, answer in zip(questions, answers, strict=True)}
+        if process_rank()[0] == 0:
+            files = dict(_files(predictions, answers, may_be_null, config.n_best_size))
+            _write(config, files, {**identity, "counts": reader.counts})
+        return predictions
+
+
+def _texts(questions: Sequence[GoldQuestion], name: str) -> tuple[list[str], list[str]]:
+    faults = [
+        f"question {question.id}: no {what}"
+        for question in questions
+        for what, text in (("question text", question.text), ("context", question.context))
+        if text is None
+    ]
+    raise_faults(name, faults, "predicting needs both; mend the data set")
+    return [q.text or "" for q in questions], [q.context or "" for q in questions]
+
+
+def _identity(config: Predict, dev_sha256: str, may_be_null: bool) -> dict[str, Any]:
+    """Everything that the predictions depend on, for predict.json."""
+    kept = {k: v for k, v in asdict(config).items() if k not in NOT_IDENTITY}
+    return {
+        **kept,
+        "model_sha256": weights_sha256(config.model) or config.model,
+        "max_answer_length": config.rules.max_answer_length,
+        "dev_sha256": dev_sha256,
+        "answers_may_be_null": may_be_null,
+        "protocol_signature": f"{config.rules.signature()},dtype={config.dtype}",
+    }
+
+
+def weights_sha256(model: str | Path) -> str | None:
+    """Hash a checkpoint folder's configuration, tokenizer and weights; None for a hub id."""
+    folder = Path(model)
+    if not folder.is_dir():
+        return None
+    digest = hashlib.sha256()
+    for path in sorted(folder.iterdir()):
+        if path.suffix in (".json", ".safetensors", ".bin", ".txt") and path.is_file():
+            with path.open("rb") as file:
+                one = hashlib.file_digest(file, "sha256").hexdigest()
+            digest.update(f"{path.name} {one}\n".encode())
+    return digest.hexdigest()
+
+
+def _finished(config: Predict, identity: Mapping[str, Any]) -> dict[str, str] | None:
+    """Give the predictions that an equal run left, or None when there is work to do.
+
+    Raises:
+        UsageError: another configuration's predictions are there, and no --overwrite.
+    """
+    record = config.out / PREDICT_CONFIG
+    if config.overwrite or not record.is_file():
+        return None
+    found = json.loads(record.read_text(encoding="utf-8"))
+    different = [key for key, value in identity.items() if found.get(key) != value]
+    if different:
+        listed = ", ".join(f"{key} {found.get(key)!r}" for key in different)
+        raise UsageError(
+            f"{config.out}: predictions made with {listed}; choose another OUT or --overwrite"
+        )
+    for name, sha256 in found["files"].items():
+        path = config.out / name
+        if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != sha256:
+            return None
+    predictions: dict[str, str] = json.loads((config.out / "predictions.json").read_text("utf-8"))
+    return predictions
+
+
+def _files(
+    predictions: Mapping[str, str], answers: Sequence[Answer], with_null: bool, n_best_size: int
+) -> Iterator[tuple[str, str]]:
+    """Give each file's name and content, with the names and the meanings of run_qa."""
+    pairs = list(zip(predictions, answers, strict=True))
+    yield "predictions.json", _dump(predictions)
+    yield "na_probs.json", _dump({qid: a.no_answer_probability for qid, a in pairs})
+    yield "null_odds.json", _dump({qid: a.null_odds for qid, a in pairs})
+    yield (
+        "nbest_predictions.json",
+        _dump({qid: _n_best(a, with_null, n_best_size) for qid, a in pairs}),
+    )
+
+
+def _n_best(answer: Answer, with_null: bool, n_best_size: int) -> list[dict[str, Any]]:
+    """List spans and null by score, each with its share of the softmax over the list.
+
+    As in run_qa the list holds `n_best_size` of them, and the null in any case.
+    """
+    spans = list(answer.spans)
+    if with_null or not spans:
+        spans = sorted([*spans, answer.null], key=lambda span: -span.score)[:n_best_size]
+        if all(span.text for span in spans):
+            spans.append(answer.null)
+    scores = np.array([span.score for span in spans])
+    shares = np.exp(scores - scores.max())
+    shares /= shares.sum()
+    return [
+        {**span._asdict(), "probability": share}
+        for span, share in zip(spans, shares.tolist(), strict=True)
+    ]
+
+
+def _write(config: Predict, files: Mapping[str, str], record: Mapping[str, Any]) -> None:
+    """Write the files, predict.json last: where it is, all are there in full."""
+    (config.out / PREDICT_CONFIG).unlink(missing_ok=True)
+    hashes = {}
+    for name, text in files.items():
+        write_whole(config.out / name, text)
+        hashes[name] = hashlib.sha256(text.encode()).hexdigest()
+    names = {"model": _shown(config.model), "dev": _shown(config.dev)}
+    made = {**record, **names, "files": hashes, "versions": versions()}
+    write_whole(config.out / PREDICT_CONFIG, to_json(made))
+
+
+def _shown(source: str) -> str:
+    """Leave this machine's folders out of a record that travels with the predictions."""
+    return Path(source).resolve().name if Path(source).exists() else source
+
+
+def _dump(value: Mapping[str, Any]) -> str:
+    """Write in the data set's order, one question a line."""
+    lines = (f"{json.dumps(k)}: {json.dumps(v, ensure_ascii=False)}" for k, v in value.items())
+    return "{\n" + ",\n".join(lines) + "\n}\n"
+
+
+@contextmanager
+def _processes(device: Device) -> Iterator[None]:
+    """Join the processes that `torchrun` started, if it did."""
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        yield
+        return
+    import torch
+    import torch.distributed as dist
+
+    place = pick_device(device)
+    if place.type == "cuda":
+        torch.cuda.set_device(place)
+    dist.init_process_group("nccl" if place.type == "cuda" else "gloo")
+    try:
+        yield
+    finally:
+        dist.destroy_process_group()
+
+
+def main() -> None:
+    """Run the command line."""
+    run(Predict, predict)
+
+
+if __name__ == "__main__":
+    main()
