@@ -1,0 +1,190 @@
+"""Measure predicting and scoring: ours against the plain way, a student against its teacher.
+
+Prints a table in Markdown: medians, and the ratio of each turn. Rows that have a result check
+that both ways give the same one.
+"""
+
+import json
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+from augment.command import UsageError, existing_file, run, to_json, usable_cores, versions
+from eval.gold import GoldQuestion, read_gold
+from eval.submission import write_whole
+from eval.timing import HEADER, Comparison, take_turns
+
+Row = Literal["latency", "scoring", "answers", "predict", "memory"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bench:
+    """Measure, and print a table; rows other than `latency` need --dev, most need --model."""
+
+    rows: tuple[Row, ...] = ("latency",)
+    """Which rows to measure: `latency` (student against teacher), `scoring` (the command against
+    the official script's way), `answers` (logits to answers), `predict` (a dev set), `memory`
+    (peak of the prediction command)."""
+    dev: Path | None = None
+    """A SQuAD 2.0 JSON file."""
+    model: str | None = None
+    """The reader for `answers`, `predict` and `memory`: a folder or a hub id."""
+    predictions: Path | None = None
+    """What `scoring` scores; by default the first gold answers, every second one spoiled."""
+    teacher: str | None = None
+    """For `latency`: a folder or a hub id; by default random weights, 12 layers of 768."""
+    student: str | None = None
+    """For `latency`: a folder or a hub id; by default random weights, 6 layers of 768."""
+    sample: int | None = None
+    """Predict so many questions, spread over the set; all of them by default."""
+    repeats: int = 5
+    """Turns of a row."""
+    threads: int | None = None
+    """Threads of PyTorch; by default one for each usable core."""
+    out_file: Path | None = None
+    """Also write the figures here, with the number of cores and the versions."""
+
+    def __post_init__(self) -> None:
+        for name in ("sample", "repeats", "threads"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise UsageError(f"{name} {value}: must be at least 1")
+        if self.dev is None and set(self.rows) - {"latency"}:
+            raise UsageError("rows other than latency need a SQuAD 2.0 file: name it with --dev")
+        if self.model is None and set(self.rows) & {"answers", "predict", "memory"}:
+            raise UsageError("rows answers, predict and memory need a reader: --model")
+
+
+def bench(config: Bench) -> list[Comparison]:
+    """Measure the rows of `config`, print them as they come and give them."""
+    found: list[Comparison] = []
+    print(HEADER, flush=True)
+    for comparison in _measure(config):
+        print(comparison.line(), flush=True)
+        found.append(comparison)
+    if config.out_file is not None:
+        rows = [{**vars(row), "ratio": row.ratio} for row in found]
+        record = {"rows": rows, "cores": usable_cores(), "versions": versions()}
+        write_whole(config.out_file, to_json(record))
+    return found
+
+
+def _measure(config: Bench) -> Iterator[Comparison]:
+    if set(config.rows) - {"scoring"}:
+        import torch
+
+        torch.set_num_threads(config.threads or usable_cores())
+    if "latency" in config.rows:
+        yield from _latency(config)
+    if config.dev is None:
+        return
+    dev = existing_file(config.dev, "SQuAD file")
+    with tempfile.TemporaryDirectory() as folder:
+        if "scoring" in config.rows:
+            predictions = config.predictions or _made_up_predictions(dev, Path(folder))
+            yield _scoring(dev, predictions, config.repeats)
+        if config.model is None:
+            return
+        gold = _sample(read_gold(dev)[0], config.sample)
+        if "memory" in config.rows:
+            yield _memory(config.model, gold, Path(folder))
+        from eval.bench_predict import compare_answers, compare_predicting
+
+        if "answers" in config.rows:
+            yield compare_answers(config.model, gold, config.repeats)
+        if "predict" in config.rows:
+            yield from compare_predicting(config.model, gold)
+
+
+def _latency(config: Bench) -> Iterator[Comparison]:
+    """One forward pass of each model over the same random tokens."""
+    import torch
+
+    teacher = _model(config.teacher, num_hidden_layers=12)
+    student = _model(config.student, num_hidden_layers=6)
+    vocabulary = min(teacher.config.vocab_size, student.config.vocab_size)
+    generator = torch.Generator().manual_seed(0)
+    for length in (128, 384):
+        for batch in (1, 8, 32):
+            ids = torch.randint(vocabulary, (batch, length), generator=generator)
+            inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+            with torch.inference_mode():
+                plain, ours = take_turns(
+                    partial(teacher, **inputs), partial(student, **inputs), config.repeats
+                )
+            per_second = batch / statistics.median(ours)
+            what = f"forward pass, batch {batch}, {length} tokens"
+            yield Comparison(what, plain, ours, f"student: {per_second:.1f} windows/s")
+
+
+def _scoring(dev: Path, predictions: Path, repeats: int) -> Comparison:
+    """The whole command of each, from start to exit."""
+    said: dict[str, Any] = {}
+
+    def start(module: str) -> None:
+        command = [sys.executable, "-m", module, str(dev), str(predictions)]
+        done = subprocess.run(command, check=True, capture_output=True, text=True)
+        said[module] = json.loads(done.stdout)
+
+    plain, ours = take_turns(lambda: start("eval.plain"), lambda: start("eval.squad_v2"), repeats)
+    equal = said["eval.plain"].items() <= said["eval.squad_v2"].items()
+    note = f"{said['eval.plain']['total']} predictions; {'equal' if equal else 'UNEQUAL'} scores"
+    return Comparison("scoring, whole command", plain, ours, note)
+
+
+def _memory(model: str, gold: list[GoldQuestion], folder: Path) -> Comparison:
+    """The prediction command in fp32 and in bf16, each once in a process of its own."""
+    paragraphs = [{"context": q.context, "qas": [{"id": q.id, "question": q.text}]} for q in gold]
+    dev = folder / "dev.json"
+    dev.write_text(json.dumps({"data": [{"paragraphs": paragraphs}]}), encoding="utf-8")
+    seconds = []
+    for dtype in ("float32", "bfloat16"):
+        command = [sys.executable, "-m", "eval.predict", model, str(dev), str(folder / dtype)]
+        start = time.perf_counter()
+        subprocess.run([*command, "--device", "cpu", "--dtype", dtype], check=True)
+        seconds.append(time.perf_counter() - start)
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024**2
+    note = f"{len(gold)} questions; peak memory {peak:.2f} GiB"
+    return Comparison("prediction command, fp32 against bf16", (seconds[0],), (seconds[1],), note)
+
+
+def _model(name: str | None, num_hidden_layers: int) -> Any:
+    """Load a span model on the CPU, or make one of BERT's base width with random weights."""
+    if name is not None:
+        from eval.reader import load_checkpoint
+
+        return load_checkpoint(name, dtype="float32", allow_bin=False)[1]
+    from transformers import BertConfig, BertForQuestionAnswering
+
+    return BertForQuestionAnswering(BertConfig(num_hidden_layers=num_hidden_layers)).eval()
+
+
+def _sample(gold: list[GoldQuestion], number: int | None) -> list[GoldQuestion]:
+    """Take `number` questions evenly spread over the set."""
+    if number is None or number >= len(gold):
+        return gold
+    return [gold[index * len(gold) // number] for index in range(number)]
+
+
+def _made_up_predictions(dev: Path, folder: Path) -> Path:
+    questions, path = read_gold(dev)[0], folder / "predictions.json"
+    texts = {q.id: (q.answers or ("",))[0] + " or so" * (i % 2) for i, q in enumerate(questions)}
+    path.write_text(json.dumps(texts), encoding="utf-8")
+    return path
+
+
+def main() -> None:
+    """Run the command line."""
+    run(Bench, bench)
+
+
+if __name__ == "__main__":
+    main()
