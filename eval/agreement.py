@@ -1,0 +1,213 @@
+"""Measure on how many augmented rows a reader still gives the label that was carried over.
+
+Replacing words leaves the answer's letters alone but can destroy what made it the answer. This
+is the price of an augmented set: scores by copy and by the share of words replaced, beside
+those of the originals.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import tyro
+
+from augment.command import UsageError, run, to_json, versions
+from eval.answers import Protocol
+from eval.reader import Device, Dtype, Reader
+from eval.squad_v1 import percent
+from eval.squad_v2 import question_scores
+from eval.submission import signature, write_whole
+
+SHARE_STEP = 10
+"""Rows are grouped by the share of words replaced in steps of so many percent."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Agreement:
+    """Ask the reader MODEL the questions of the augmented set SET."""
+
+    augmented: tyro.conf.Positional[Path]
+    """A folder made by `augment.build`."""
+    model: tyro.conf.Positional[str]
+    """A reader: a hub id or a folder of a checkpoint with a span head."""
+    sample: int = 500
+    """Ask so many questions, spread evenly over the set, on all their copies."""
+    protocol: Literal["run_qa", "farm"] = "run_qa"
+    """How answers are chosen, see `eval.predict`."""
+    batch_size: int = 32
+    """Windows in a batch."""
+    device: Device = "auto"
+    """Where the reader runs."""
+    dtype: Dtype = "float32"
+    """Precision of the reader."""
+    allow_bin: bool = False
+    """Also read pytorch_model.bin, where there are no safetensors."""
+    out_file: Path | None = None
+    """Also write the figures here."""
+
+    def __post_init__(self) -> None:
+        for name in ("sample", "batch_size"):
+            if getattr(self, name) < 1:
+                raise UsageError(f"{name} {getattr(self, name)}: must be at least 1")
+
+
+@dataclass(frozen=True)
+class JudgedRow:
+    """An augmented row with what the reader made of it."""
+
+    source_id: str
+    copy_index: int
+    share_replaced: float
+    """Share of the context's words that differ from the original's, 0 to 1."""
+    exact: int
+    f1: float
+
+
+@dataclass(frozen=True)
+class Group:
+    """Scores of some rows, in percent."""
+
+    name: str
+    rows: int
+    exact: float
+    f1: float
+    kept: float | None
+    """Exact match on those rows whose original the reader answers as labelled."""
+
+
+def agreement(config: Agreement) -> dict[str, Any]:
+    """Ask, judge, print the tables and give the figures.
+
+    Raises:
+        ValueError: a set whose copies do not belong to its originals.
+    """
+    from augment.shards import manifest_sha256, read_rows
+
+    rows = pick_rows(lambda: read_rows(config.augmented), config.sample)
+    protocol = Protocol(name=config.protocol)
+    reader = Reader.load(
+        config.model,
+        protocol=protocol,
+        batch_size=config.batch_size,
+        device=config.device,
+        dtype=config.dtype,
+        allow_bin=config.allow_bin,
+    )
+    judged = judge(rows, reader)
+    copies, shares = by_copy(judged), by_share(judged)
+    print(table("copy", copies), table("words replaced", shares), sep="\n\n")
+    figures = {
+        "by_copy": [asdict(group) for group in copies],
+        "by_share_replaced": [asdict(group) for group in shares],
+        "signature": signature(
+            metric="agreement",
+            protocol=f"{protocol.signature()},dtype={config.dtype}",
+            n=len(judged),
+            data=manifest_sha256(config.augmented)[:12],
+        ),
+    }
+    if config.out_file is not None:
+        write_whole(config.out_file, to_json({**figures, "versions": versions()}))
+    return figures
+
+
+def pick_rows(
+    read: Callable[[], Iterable[Mapping[str, Any]]], sample: int
+) -> list[Mapping[str, Any]]:
+    """Take the rows, original and copies, of `sample` questions spread evenly over the set."""
+    sources = [row["source_id"] for row in read() if row["copy_index"] == 0]
+    number = min(sample, len(sources))
+    chosen = {sources[index * len(sources) // number] for index in range(number)}
+    return [row for row in read() if row["source_id"] in chosen]
+
+
+def judge(rows: Sequence[Mapping[str, Any]], reader: Reader) -> list[JudgedRow]:
+    """Ask the reader every row and score its answer against the row's label."""
+    originals = {row["source_id"]: row["context"] for row in rows if row["copy_index"] == 0}
+    missing = {row["source_id"] for row in rows} - originals.keys()
+    if missing:
+        raise ValueError(f"question {min(missing)}: copies without their original")
+    answers = reader.read(
+        [row["question"] for row in rows],
+        [row["context"] for row in rows],
+        may_be_null=any(row["is_impossible"] for row in rows),
+        progress=True,
+    )
+    judged = []
+    for row, answer in zip(rows, answers, strict=True):
+        exact, f1 = question_scores(answer.text, tuple(row["answers"]["text"]))
+        share = share_replaced(originals[row["source_id"]], row["context"], row["id"])
+        judged.append(JudgedRow(row["source_id"], row["copy_index"], share, exact, f1))
+    return judged
+
+
+def share_replaced(original: str, context: str, row_id: str) -> float:
+    """Share of the words, parted by white space, that are not the original's.
+
+    Raises:
+        ValueError: another number of words: the copy was not made by replacing words.
+    """
+    before, after = original.split(), context.split()
+    if len(before) != len(after):
+        raise ValueError(
+            f"row {row_id}: {len(after)} words, its original has {len(before)}; this is no copy "
+            "made by replacing words"
+        )
+    changed = sum(one != other for one, other in zip(before, after, strict=True))
+    return changed / len(before) if before else 0.0
+
+
+def by_copy(rows: Sequence[JudgedRow]) -> list[Group]:
+    """Summarise the originals, all copies together, and each copy."""
+    copies = sorted({row.copy_index for row in rows} - {0})
+    groups = {"original": [row for row in rows if row.copy_index == 0]}
+    groups["all copies"] = [row for row in rows if row.copy_index > 0]
+    groups |= {str(copy): [row for row in rows if row.copy_index == copy] for copy in copies}
+    return _summarize(groups, rows)
+
+
+def by_share(rows: Sequence[JudgedRow]) -> list[Group]:
+    """Summarise the copies by the share of their words that was replaced."""
+    groups: dict[str, list[JudgedRow]] = {"none": []}
+    for high in range(SHARE_STEP, 101, SHARE_STEP):
+        groups[f"over {high - SHARE_STEP} to {high} %"] = []
+    names = list(groups)
+    for row in rows:
+        if row.copy_index > 0:
+            groups[names[math.ceil(100 * row.share_replaced / SHARE_STEP)]].append(row)
+    return _summarize(groups, rows)
+
+
+def _summarize(groups: Mapping[str, Sequence[JudgedRow]], rows: Sequence[JudgedRow]) -> list[Group]:
+    """Score each group that has rows, and in it those whose original was answered right."""
+    right = {row.source_id for row in rows if row.copy_index == 0 and row.exact}
+    found = []
+    for name, members in groups.items():
+        if members:
+            kept = [row.exact for row in members if row.source_id in right]
+            exact, f1 = percent([row.exact for row in members]), percent([r.f1 for r in members])
+            found.append(Group(name, len(members), exact, f1, percent(kept) if kept else None))
+    return found
+
+
+def table(first: str, groups: Sequence[Group]) -> str:
+    """Write groups as a Markdown table."""
+    lines = [f"| {first} | rows | exact | f1 | exact where the original is right |"]
+    lines.append("|---|---|---|---|---|")
+    for group in groups:
+        kept = "-" if group.kept is None else f"{group.kept:.1f}"
+        lines.append(
+            f"| {group.name} | {group.rows} | {group.exact:.1f} | {group.f1:.1f} | {kept} |"
+        )
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Run the command line."""
+    run(Agreement, agreement)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,123 @@
+"""eval.agreement: groups and shares by hand, and a real reader over a few rows."""
+
+import pytest
+
+from augment.command import UsageError
+from eval.agreement import (
+    Agreement,
+    JudgedRow,
+    by_copy,
+    by_share,
+    judge,
+    pick_rows,
+    share_replaced,
+    table,
+)
+from eval.answers import Protocol
+from eval.reader import Reader
+from tests.tiny_readers import save_bert
+
+
+def row(source, copy, context, texts=(), question="who sat ?"):
+    return {
+        "id": source if copy == 0 else f"{source}#{copy:02}",
+        "source_id": source,
+        "copy_index": copy,
+        "context": context,
+        "question": question,
+        "answers": {"text": list(texts), "answer_start": [context.find(t) for t in texts]},
+        "is_impossible": not texts,
+        "title": "",
+    }
+
+
+@pytest.mark.parametrize(
+    ("original", "copy", "share"),
+    [
+        ("the cat sat", "the cat sat", 0.0),
+        ("the cat sat on.", "the dog sat by.", 0.5),
+        ("a\nb", "c\nd", 1.0),
+        ("", "", 0.0),
+    ],
+)
+def test_share_replaced(original, copy, share):
+    assert share_replaced(original, copy, "x") == share
+
+
+def test_another_number_of_words_is_no_copy():
+    with pytest.raises(ValueError, match="row x#01: 3 words, its original has 2"):
+        share_replaced("a b", "a b c", "x#01")
+
+
+JUDGED = [
+    JudgedRow("x", 0, 0.0, 1, 1.0),
+    JudgedRow("y", 0, 0.0, 0, 0.5),
+    JudgedRow("x", 1, 0.1, 1, 1.0),
+    JudgedRow("y", 1, 0.15, 1, 1.0),
+    JudgedRow("x", 2, 0.2, 0, 0.5),
+    JudgedRow("y", 2, 0.0, 0, 0.0),
+]
+"""Two questions; the reader is right on the original of x alone."""
+
+
+def test_groups_by_hand():
+    """`kept` looks at x alone: right in copy 1, wrong in copy 2."""
+    found = [(g.name, g.rows, g.exact, g.f1, g.kept) for g in by_copy(JUDGED)]
+    assert found == [
+        ("original", 2, 50.0, 75.0, 100.0),
+        ("all copies", 4, 50.0, 62.5, 50.0),
+        ("1", 2, 100.0, 100.0, 100.0),
+        ("2", 2, 0.0, 25.0, 0.0),
+    ]
+    found = [(g.name, g.rows, g.exact, g.kept) for g in by_share(JUDGED)]
+    assert found == [
+        ("none", 1, 0.0, None),
+        ("over 0 to 10 %", 1, 100.0, 100.0),
+        ("over 10 to 20 %", 2, 50.0, 0.0),
+    ]
+
+
+def test_table():
+    lines = table("copy", by_copy(JUDGED)).splitlines()
+    assert lines[2] == "| original | 2 | 50.0 | 75.0 | 100.0 |"
+    assert "| none | 1 | 0.0 | 0.0 | - |" in table("words", by_share(JUDGED))
+
+
+def test_a_sample_takes_all_copies_of_evenly_spread_questions():
+    rows = [row(source, copy, "the cat") for copy in range(3) for source in "abcdef"]
+    picked = pick_rows(lambda: rows, 2)
+    assert [(r["source_id"], r["copy_index"]) for r in picked] == [
+        (source, copy) for copy in range(3) for source in "ad"
+    ]
+    assert pick_rows(lambda: rows, 99) == rows
+
+
+@pytest.fixture(scope="module")
+def reader(tmp_path_factory):
+    protocol = Protocol(max_seq_length=40, doc_stride=8, max_query_length=12)
+    return Reader.load(save_bert(tmp_path_factory.mktemp("r")), protocol=protocol, device="cpu")
+
+
+def test_rows_are_judged_by_the_readers_own_answers(reader):
+    """Labels made of what the reader says: all right; then one of them spoiled."""
+    contexts = ["The cat sat on the mat .", "The dog sat on the mat ."]
+    said = reader.answer_many([("who sat ?", text) for text in contexts], may_be_null=False)
+    rows = [
+        row("x", copy, text, [answer.text])
+        for copy, (text, answer) in enumerate(zip(contexts, said, strict=True))
+    ]
+    judged = judge(rows, reader)
+    assert [(j.copy_index, j.exact, j.f1) for j in judged] == [(0, 1, 1.0), (1, 1, 1.0)]
+    assert judged[1].share_replaced == 1 / 7
+    rows[1]["answers"]["text"] = ["nothing of it"]
+    assert [j.exact for j in judge(rows, reader)] == [1, 0]
+
+
+def test_copies_without_their_original(reader):
+    with pytest.raises(ValueError, match="question x: copies without their original"):
+        judge([row("x", 1, "the cat")], reader)
+
+
+def test_usage():
+    with pytest.raises(UsageError, match="sample 0: must be at least 1"):
+        Agreement(augmented="set", model="m", sample=0)
