@@ -31,7 +31,10 @@ def run(config_type: type[Config], function: Callable[[Config], Any]) -> NoRetur
     import tyro
 
     try:
-        config = tyro.cli(config_type, description=sys.modules[function.__module__].__doc__)
+        module = sys.modules[function.__module__]
+        spec = getattr(module, "__spec__", None)
+        prog = f"python -m {spec.name}" if spec else None
+        config = tyro.cli(config_type, prog=prog, description=module.__doc__)
     except ValueError as error:  # a check in __post_init__
         _fail(error, 2)
     try:

@@ -1,0 +1,158 @@
+"""The augmenter as a library: texts in, variants out, no files.
+
+from augment.augmenter import Augmenter
+
+augmenter = Augmenter.load("embedded", "embedded")
+augmenter.augment("The tide falls twice a day.", answers=[("twice a day", 15)], copies=3)
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from augment.candidates import GLOVE, MASKED_LM, Slot
+from augment.glove import Vectors, neighbours
+from augment.masked_lm import MaskedLM, words_alone
+from augment.masking import MaskingRule
+from augment.replace import make_variants, replaced_spans
+from augment.sources import Model, find_model, find_vectors
+from augment.squad import Answer, span_fault
+from augment.words import Span, WordRule, find_words
+
+
+@dataclass(frozen=True)
+class AugmentedText:
+    """One variant of a text."""
+
+    text: str
+    answers: tuple[Answer, ...]
+    """The answers that were given, where they stand in this text."""
+    replaced: tuple[tuple[int, int, str], ...]
+    """Replaced words: `[start, end)` in this text, and the word that stood there."""
+
+
+class Augmenter:
+    """A masked LM and word vectors, loaded. Make one with `Augmenter.load`."""
+
+    def __init__(self, model: Model, vectors: Vectors | None) -> None:
+        self.settings = model.settings
+        self.vectors = vectors
+        self.masked_lm = None
+        if model.folder:
+            device, dtype = model.settings.device_class, model.settings.dtype
+            self.masked_lm = MaskedLM.load(str(model.folder), device, dtype)
+
+    @classmethod
+    def load(
+        cls,
+        mlm: str = "google-bert/bert-base-uncased",
+        glove: str = "embedded",
+        *,
+        num_candidates: int = 15,
+        masking: MaskingRule = "spread",
+        words: WordRule = "content",
+        device: str = "auto",
+        dtype: str = "auto",
+    ) -> "Augmenter":
+        """Load what the flags of the same names of `augment.build` name.
+
+        Raises:
+            ValueError: `glove` is `fit`: there is no corpus to fit to.
+            FileNotFoundError: nothing of that name.
+        """
+        if glove == "fit":
+            raise ValueError("glove 'fit' needs a corpus; pass a file, 'embedded' or 'none'")
+        model = find_model(
+            mlm,
+            num_candidates=num_candidates,
+            masking=masking,
+            words=words,
+            device=device,
+            dtype=dtype,
+        )
+        return cls(model, find_vectors(glove, [])[0])
+
+    def augment(
+        self,
+        context: str,
+        answers: Iterable[Answer | tuple[str, int]] = (),
+        *,
+        copies: int = 20,
+        replace_probability: float = 0.4,
+        seed: int = 0,
+        keep_words: Iterable[str] = (),
+    ) -> list[AugmentedText]:
+        """Make variants of a text; the same that `augment.build` makes of it.
+
+        Args:
+            context: the text.
+            answers: spans to keep, as (text, start in characters).
+            copies: how many variants.
+            replace_probability: chance of each word, 0 to 1.
+            seed: decides the draws.
+            keep_words: words that are never replaced.
+
+        Raises:
+            ValueError: an answer is not where it is said to be.
+        """
+        spans = [a if isinstance(a, Answer) else Answer(*a) for a in answers]
+        for answer in spans:
+            fault = span_fault(context, answer.text, answer.start)
+            if fault:
+                raise ValueError(fault)
+        slots = self.slots([context])[0]
+        variants = make_variants(
+            context,
+            slots,
+            [(answer.start, answer.end) for answer in spans],
+            copies=copies,
+            replace_probability=replace_probability,
+            seed=seed,
+            keep_words=frozenset(word.lower() for word in keep_words),
+        )
+        moved = variants.moved([answer.start for answer in spans]).tolist()
+        return [
+            AugmentedText(
+                text=variant.text,
+                answers=tuple(
+                    Answer(answer.text, start) for answer, start in zip(spans, starts, strict=True)
+                ),
+                replaced=tuple(
+                    (start, end, context[slot.start : slot.end])
+                    for start, end, slot in replaced_spans(slots, variant)
+                ),
+            )
+            for variant, starts in zip(variants.copies, moved, strict=True)
+        ]
+
+    def slots(self, contexts: Sequence[str]) -> list[list[Slot]]:
+        """Find the replaceable words of some texts, with their candidates."""
+        words: list[list[Span]] = [find_words(context) for context in contexts]
+        if self.masked_lm:
+            found = self.masked_lm.candidates(contexts, words, self.settings)
+            texts = self.masked_lm.vocabulary.texts
+        else:
+            rule, texts = self.settings.words, []
+            found = [words_alone(c, w, rule) for c, w in zip(contexts, words, strict=True)]
+        slots = []
+        for context, item in zip(contexts, found, strict=True):
+            spans = list(zip(item.starts.tolist(), item.ends.tolist(), strict=True))
+            pairs = zip(spans, item.one_piece, strict=True)
+            near = self._neighbours(sorted({context[slice(*s)] for s, one in pairs if not one}))
+            slots.append(
+                [
+                    _slot(span, [texts[i] for i in ids if i >= 0], MASKED_LM)
+                    if one
+                    else _slot(span, near.get(context[slice(*span)], ()), GLOVE)
+                    for span, one, ids in zip(spans, item.one_piece, item.token_ids, strict=True)
+                ]
+            )
+        return slots
+
+    def _neighbours(self, words: Sequence[str]) -> dict[str, list[str]]:
+        if self.vectors is None:
+            return {}
+        return neighbours(self.vectors, words, self.settings.num_candidates)
+
+
+def _slot(span: Span, options: Sequence[str], source: int) -> Slot:
+    return Slot(*span, tuple(options), source if options else 0)

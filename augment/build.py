@@ -1,0 +1,270 @@
+"""Build the augmented set: SQuAD in, checked Arrow shards out.
+
+Every question appears once as it was and `--copies-per-example` times with words of its context
+replaced; questions and answers stay as they are, and every answer_start moves with its text.
+Interrupted, the same command goes on where it stopped; finished, it says so.
+"""
+
+import json
+import math
+import resource
+import shutil
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+
+from augment.candidates import Parts, context_setting, neighbour_setting
+from augment.card import write_card
+from augment.command import UsageError, run, to_json, usable_cores, versions
+from augment.commit import locked, remove_leftovers, rename_folder, write_atomic
+from augment.manifest import make_manifest, summary
+from augment.masking import MaskingRule
+from augment.plan import differences, make_plan, read_plan
+from augment.shards import read_manifest, write_checksums
+from augment.sources import Sources, find_model, find_vectors, read_keep_words
+from augment.squad import OnBadAnswer, read_squad
+from augment.stages import compute_candidates, write_shards
+from augment.words import WordRule
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuildConfig:
+    """What to build, from what, and how."""
+
+    train: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="TRAIN")]
+    """A SQuAD 1.1 or 2.0 JSON file, a folder that this command made, or a hub data set id."""
+    out: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="OUT")]
+    """The folder for the set; built beside it as OUT.incomplete until it is whole."""
+    copies_per_example: int = 20
+    """Copies of each question's row besides the original (N_a in the paper)."""
+    num_candidates: int = 15
+    """Words to draw from in each place (K in the paper)."""
+    replace_probability: float = 0.4
+    """Chance that a word of a copy is replaced (p_t in the paper)."""
+    seed: int = 0
+    """Decides every draw."""
+    mlm: str = "google-bert/bert-base-uncased"
+    """Masked LM for words that are one wordpiece: a hub id, a folder, `embedded`, or `none`."""
+    glove: str = "fit"
+    """Vectors for all other words: `fit` (to the input's contexts), `embedded`, `none`, or a file
+    in Stanford's format (plain, .gz or .zip)."""
+    masking: MaskingRule = "spread"
+    """Words masked at a time: `one`, as in the paper, or a few, `spread` far apart, which needs a
+    twentieth of the work."""
+    words: WordRule = "content"
+    """Which words may be replaced: `content` (letters, not stop words: the paper) or `all`."""
+    keep_words: Path | None = None
+    """A file of words, one a line, that are never replaced in any case."""
+    candidates: Path | None = None
+    """Folder that keeps candidates for later builds; OUT.candidates by default."""
+    on_bad_answer: OnBadAnswer = "fail"
+    """When an answer is not where it is said to be: stop, drop it, or move it to the nearest
+    occurrence of its text."""
+    limit_contexts: int | None = None
+    """Use the first N paragraphs alone."""
+    num_shards: int | None = None
+    """Shards to write; one per 300 paragraphs by default."""
+    num_workers: int | None = None
+    """Processes; one per core, or per GPU, by default. Does not change the output."""
+    batch_tokens: int | None = None
+    """Wordpieces in a batch of the masked LM; 2,048 on a CPU and 65,536 on a GPU by default."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where the masked LM runs."""
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """Its encoder's number type; the fastest that the hardware has by default."""
+    overwrite: bool = False
+    """Replace a set of another configuration."""
+
+    def __post_init__(self) -> None:
+        whole = ("copies_per_example", "num_candidates", "limit_contexts", "num_shards")
+        for name in (*whole, "num_workers", "batch_tokens"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{_flag(name)} {value}: must be 1 or more")
+        if not 0 <= self.replace_probability <= 1:  # false for NaN
+            raise ValueError(f"--replace-probability {self.replace_probability}: must be 0 to 1")
+        if not 0 <= self.seed < 2**64:
+            raise ValueError(f"--seed {self.seed}: must be 0 or more, below 2**64")
+        if self.mlm == self.glove == "none":
+            raise ValueError("--mlm none --glove none: nothing to take candidates from")
+
+    @property
+    def candidates_folder(self) -> Path:
+        """Where candidates are kept."""
+        return self.candidates or self.out.with_name(self.out.name + ".candidates")
+
+
+def build(config: BuildConfig) -> dict[str, Any]:
+    """Build the set and give its run record; `config.out` is whole afterwards.
+
+    Raises:
+        UsageError: OUT holds something else.
+        ValueError: a fault in the input, with its place.
+    """
+    started = time.monotonic()
+    sources = find_sources(config)
+    plan = make_plan(config, sources)
+    incomplete = config.out.with_name(config.out.name + ".incomplete")
+    config.out.parent.mkdir(parents=True, exist_ok=True)
+    with locked(config.out.with_name(config.out.name + ".lock")):
+        if _is_done(config, plan):
+            _say(f"{config.out} is complete and was built with this configuration")
+            record: dict[str, Any] = json.loads((config.out / "run.json").read_bytes())
+            return record
+        _prepare(config, incomplete, plan)
+        seconds = {"reading": time.monotonic() - started}
+        parts = _parts(config, sources)
+        with _timed(seconds, "candidates"):
+            computed = compute_candidates(sources, *parts, config.num_workers)
+        with _timed(seconds, "writing"):
+            paragraphs = sources.squad.paragraphs
+            receipts = write_shards(paragraphs, plan, parts, incomplete, config.num_workers)
+        counts = sources.squad.counts
+        record = _finish(config, counts, plan, receipts, incomplete, computed, seconds)
+    return record
+
+
+def find_sources(config: BuildConfig) -> Sources:
+    """Read and hash the inputs."""
+    squad = read_squad(config.train, on_bad_answer=config.on_bad_answer)
+    squad = squad.limit(config.limit_contexts)
+    if config.num_shards and config.num_shards > len(squad.paragraphs):
+        raise UsageError(
+            f"--num-shards {config.num_shards}: there are only {len(squad.paragraphs)} paragraphs"
+        )
+    model = find_model(
+        config.mlm,
+        num_candidates=config.num_candidates,
+        masking=config.masking,
+        words=config.words,
+        batch_tokens=config.batch_tokens,
+        device=config.device,
+        dtype=config.dtype,
+    )
+    vectors, name = find_vectors(config.glove, [p.context for p in squad.paragraphs])
+    return Sources(squad, model, vectors, name, read_keep_words(config.keep_words))
+
+
+def _is_done(config: BuildConfig, plan: dict[str, Any]) -> bool:
+    """Tell whether OUT is this very set; leave it alone if it is anything else.
+
+    Raises:
+        UsageError: OUT is another set and --overwrite was not given, or no set at all.
+    """
+    out = config.out
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return False
+    if not (out / "manifest.json").is_file():
+        raise UsageError(f"{out}: exists and is not a set made here; choose another OUT")
+    if config.overwrite:
+        return False
+    _refuse_other(out, plan)
+    shutil.rmtree(out / "receipts", ignore_errors=True)  # a kill right after the last rename
+    return True
+
+
+def _refuse_other(folder: Path, plan: dict[str, Any]) -> None:
+    there = read_plan(folder)
+    changed = differences(there or {}, plan)
+    if there is not None and changed:
+        listed = "\n  ".join(changed)
+        raise UsageError(
+            f"{folder}: made with another configuration:\n  {listed}\n"
+            "choose another OUT, or pass --overwrite"
+        )
+
+
+def _prepare(config: BuildConfig, incomplete: Path, plan: dict[str, Any]) -> None:
+    """Make the working folder, or take over the one of an interrupted run."""
+    if incomplete.is_dir():
+        if config.overwrite and differences(read_plan(incomplete) or {}, plan):
+            shutil.rmtree(incomplete)
+        else:
+            _refuse_other(incomplete, plan)
+            remove_leftovers(incomplete)
+    for folder in (incomplete / "data", incomplete / "receipts"):
+        folder.mkdir(parents=True, exist_ok=True)
+    write_atomic(incomplete / "plan.json", to_json(plan))
+
+
+def _parts(config: BuildConfig, sources: Sources) -> tuple[Parts, Parts | None]:
+    folder = config.candidates_folder
+    contexts = Parts(folder, context_setting(sources.model.sha256, sources.model.settings))
+    if sources.vectors is None:
+        return contexts, None
+    setting = neighbour_setting(sources.vectors.sha256, config.num_candidates)
+    return contexts, Parts(folder, setting)
+
+
+def _finish(
+    config: BuildConfig,
+    input_counts: dict[str, int],
+    plan: dict[str, Any],
+    receipts: Sequence[dict[str, Any]],
+    incomplete: Path,
+    computed: int,
+    seconds: dict[str, float],
+) -> dict[str, Any]:
+    """Write manifest, card and record, and give the folder its name."""
+    with _timed(seconds, "finishing"):
+        manifest = make_manifest(plan, input_counts, receipts)
+        write_atomic(incomplete / "manifest.json", to_json(manifest))
+        write_card(incomplete)
+    record = {
+        "config": {name: str(value) for name, value in asdict(config).items()},
+        "versions": versions(),
+        "seconds": {name: round(value, 2) for name, value in seconds.items()},
+        "contexts_through_the_model": computed,
+        "peak_memory_mib": _peak_memory_mib(),
+        "num_workers": config.num_workers or usable_cores(),
+    }
+    write_atomic(incomplete / "run.json", to_json(record))
+    write_checksums(incomplete)
+    if config.out.exists() and any(config.out.iterdir()):  # --overwrite
+        old = config.out.with_name(config.out.name + ".old")
+        shutil.rmtree(old, ignore_errors=True)
+        rename_folder(config.out, old)
+        rename_folder(incomplete, config.out)
+        shutil.rmtree(old)
+    else:
+        rename_folder(incomplete, config.out)
+    shutil.rmtree(config.out / "receipts")
+    return record
+
+
+@contextmanager
+def _timed(seconds: dict[str, float], name: str) -> Iterator[None]:
+    """Note the seconds that a block takes."""
+    started = time.monotonic()
+    yield
+    seconds[name] = time.monotonic() - started
+
+
+def _peak_memory_mib() -> int:
+    who = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    peak = max(resource.getrusage(each).ru_maxrss for each in who)
+    return math.ceil(peak / (2**20 if sys.platform == "darwin" else 2**10))
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr)
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def _main(config: BuildConfig) -> None:
+    record = build(config)
+    print(summary(read_manifest(config.out), record))
+    print(f"\n{config.out}: shards in data/, data card in README.md")
+
+
+if __name__ == "__main__":
+    run(BuildConfig, _main)

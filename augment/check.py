@@ -1,0 +1,99 @@
+"""Check a finished set: every shard against the manifest, every span against its text.
+
+Exit code 1 and the names of what is wrong if anything is.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from augment.command import run
+from augment.shards import checksum_faults, folder_faults, read_manifest, read_shard, row_id
+from augment.squad import raise_faults, span_fault
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckConfig:
+    """What to check."""
+
+    out: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="OUT")]
+    """A finished set."""
+
+
+def check(folder: Path) -> dict[str, int]:
+    """Check a set; give the numbers of what was checked.
+
+    Raises:
+        ValueError: the first ten faults and their number.
+        FileNotFoundError: no finished set there.
+    """
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder}: no such folder")
+    try:
+        manifest = read_manifest(folder)
+        faults = folder_faults(folder) or checksum_faults(folder)
+        if not faults:
+            checked, faults = _check_rows(folder, manifest)
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
+        raise ValueError(f"{folder}: manifest.json is damaged ({error!r})") from error
+    raise_faults(
+        str(folder), faults, "build the set again, or copy it again from where it is whole"
+    )
+    return checked
+
+
+def _check_rows(folder: Path, manifest: dict[str, Any]) -> tuple[dict[str, int], list[str]]:
+    """Read every row: its span, its id, and that each question has every copy once."""
+    copies = manifest["plan"]["copies_per_example"]
+    seen: dict[str, int] = {}
+    faults: list[str] = []
+    rows = spans = 0
+    for shard in manifest["shards"]:
+        in_shard = 0
+        for batch in read_shard(folder / "data" / shard["file"]):
+            in_shard += batch.num_rows
+            for row in batch.to_pylist():
+                spans += len(row["answers"]["text"])
+                fault = _row_fault(row, seen)
+                if fault:
+                    faults.append(f"{shard['file']}: row {row['id']}: {fault}")
+        rows += in_shard
+        if in_shard != shard["rows"]:
+            faults.append(f"{shard['file']}: {in_shard} rows, expected {shard['rows']}")
+    whole = (1 << (copies + 1)) - 1
+    faults += [
+        f"{qid}: not all of its {copies} copies" for qid, had in seen.items() if had != whole
+    ]
+    counts = {"shards": len(manifest["shards"]), "rows": rows, "spans": spans}
+    return {**counts, "questions": len(seen)}, faults
+
+
+def _row_fault(row: dict[str, Any], seen: dict[str, int]) -> str | None:
+    source, copy = row["source_id"], row["copy_index"]
+    bit = 1 << copy
+    if row["id"] != row_id(source, copy):
+        return f"is copy {copy} of {source}"
+    if seen.get(source, 0) & bit:
+        return "occurs twice"
+    seen[source] = seen.get(source, 0) | bit
+    answers = row["answers"]
+    if row["is_impossible"] != (not answers["text"]):
+        return "is_impossible and answers contradict each other"
+    for text, start in zip(answers["text"], answers["answer_start"], strict=True):
+        fault = span_fault(row["context"], text, start)
+        if fault:
+            return fault
+    return None
+
+
+def _main(config: CheckConfig) -> None:
+    checked = check(config.out)
+    shown = ", ".join(f"{number:,} {name}" for name, number in checked.items())
+    print(f"{config.out}: {shown}: nothing wrong")
+
+
+if __name__ == "__main__":
+    run(CheckConfig, _main)

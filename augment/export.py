@@ -1,0 +1,117 @@
+"""Copy a finished set into Parquet, into `load_from_disk`'s layout, or into SQuAD JSON."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import pyarrow as pa
+import pyarrow.parquet
+import tyro
+
+from augment.card import card_text
+from augment.command import UsageError, run
+from augment.commit import rename_folder, write_atomic
+from augment.shards import open_shards, read_manifest, read_rows, read_shard, shard_paths
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportConfig:
+    """What to copy, where to, and in which format."""
+
+    out: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="OUT")]
+    """A finished set."""
+    dest: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="DEST")]
+    """A folder that does not exist yet; for squad-json a file."""
+    to: Literal["parquet", "hf-disk", "squad-json"]
+    """`parquet` for DuckDB, Ray and the hub; `hf-disk` for `datasets.load_from_disk`; `squad-json`
+    for whatever reads the official files."""
+
+
+def export(config: ExportConfig) -> None:
+    """Copy the set; `config.dest` is whole afterwards, or not there.
+
+    Raises:
+        UsageError: DEST exists.
+        ValueError: the set fails its check.
+    """
+    if config.dest.exists():
+        raise UsageError(f"{config.dest}: exists; choose another DEST")
+    config.dest.parent.mkdir(parents=True, exist_ok=True)
+    if config.to == "squad-json":
+        write_atomic(config.dest, lambda path: _write_squad_json(config.out, path))
+        return
+    incomplete = config.dest.with_name(config.dest.name + ".incomplete")
+    shutil.rmtree(incomplete, ignore_errors=True)
+    incomplete.mkdir()
+    try:
+        if config.to == "parquet":
+            _write_parquet(config.out, incomplete)
+        else:
+            _write_hf_disk(config.out, incomplete)
+        rename_folder(incomplete, config.dest)
+    except BaseException:
+        shutil.rmtree(incomplete, ignore_errors=True)
+        raise
+
+
+def _write_parquet(folder: Path, incomplete: Path) -> None:
+    (incomplete / "data").mkdir()
+    for path in shard_paths(folder):
+        target = (incomplete / "data" / path.name).with_suffix(".parquet")
+        batches = pa.Table.from_batches(read_shard(path))
+        pyarrow.parquet.write_table(
+            batches, target, compression="zstd", write_page_checksum=True, row_group_size=10_000
+        )
+    manifest = read_manifest(folder)
+    size = sum(path.stat().st_size for path in (incomplete / "data").iterdir())
+    text = card_text({**manifest, "bytes": size}, "data/train-*.parquet")
+    write_atomic(incomplete / "README.md", text)
+
+
+def _write_hf_disk(folder: Path, incomplete: Path) -> None:
+    import datasets
+
+    datasets.disable_progress_bars()
+    datasets.DatasetDict({"train": open_shards(folder)}).save_to_disk(str(incomplete))
+
+
+def _write_squad_json(folder: Path, path: Path) -> None:
+    """Write the official files' shape: an article holds the copies of its paragraphs, too."""
+    with path.open("w", encoding="utf-8") as file:
+        file.write('{"version": "v2.0", "data": [')
+        for index, article in enumerate(_articles(folder)):
+            file.write(("," if index else "") + "\n" + json.dumps(article, ensure_ascii=False))
+        file.write("\n]}\n")
+
+
+def _articles(folder: Path) -> Iterator[dict[str, Any]]:
+    for title, rows in groupby(read_rows(folder), lambda row: row["title"]):
+        paragraphs = []
+        for (context, _), group in groupby(rows, lambda row: (row["context"], row["copy_index"])):
+            questions = [
+                {
+                    "id": row["id"],
+                    "question": row["question"],
+                    "answers": [
+                        {"text": text, "answer_start": start}
+                        for text, start in zip(*row["answers"].values(), strict=True)
+                    ],
+                    "is_impossible": row["is_impossible"],
+                }
+                for row in group
+            ]
+            paragraphs.append({"context": context, "qas": questions})
+        yield {"title": title, "paragraphs": paragraphs}
+
+
+def _main(config: ExportConfig) -> None:
+    export(config)
+    print(config.dest)
+
+
+if __name__ == "__main__":
+    run(ExportConfig, _main)

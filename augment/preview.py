@@ -1,0 +1,129 @@
+"""Show variants of a text, or of a file's first paragraphs, before building anything.
+
+Replaced words are marked [new|old]; answers are underlined on a terminal and written <so>
+elsewhere.
+"""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from augment.command import run
+from augment.masking import MaskingRule
+from augment.squad import Answer, read_squad
+from augment.words import WordRule
+
+OPENING, CLOSING = "<", ">"
+UNDERLINE, PLAIN = "\033[4m", "\033[0m"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PreviewConfig:
+    """What to show variants of, and how they are made."""
+
+    train: Annotated[tyro.conf.Positional[str | None], tyro.conf.arg(metavar="TRAIN")] = None
+    """A file or data set as `augment.build` takes it; or pass --text."""
+    text: str | None = None
+    """A text of your own."""
+    paragraphs: int = 3
+    """How many of a file's paragraphs."""
+    copies: int = 2
+    """How many variants of each."""
+    mlm: str = "google-bert/bert-base-uncased"
+    """As in augment.build."""
+    glove: str = "embedded"
+    """As in augment.build, but not `fit`."""
+    masking: MaskingRule = "spread"
+    """As in augment.build."""
+    words: WordRule = "content"
+    """As in augment.build."""
+    num_candidates: int = 15
+    """As in augment.build."""
+    replace_probability: float = 0.4
+    """As in augment.build."""
+    seed: int = 0
+    """As in augment.build."""
+    keep_words: Path | None = None
+    """As in augment.build."""
+
+    def __post_init__(self) -> None:
+        if (self.train is None) == (self.text is None):
+            raise ValueError("pass either a file or --text")
+        if not 0 <= self.replace_probability <= 1:
+            raise ValueError(f"--replace-probability {self.replace_probability}: must be 0 to 1")
+        for name in ("paragraphs", "copies", "num_candidates"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"--{name.replace('_', '-')}: must be 1 or more")
+
+
+def preview(config: PreviewConfig) -> str:
+    """Make the text that the command shows."""
+    from augment.augmenter import Augmenter
+    from augment.sources import read_keep_words
+
+    shown: list[tuple[str, list[Answer]]]
+    if config.train is None:
+        shown = [(config.text or "", [])]
+    else:
+        found = read_squad(config.train).paragraphs[: config.paragraphs]
+        shown = [(p.context, [a for q in p.questions for a in q.answers]) for p in found]
+    augmenter = Augmenter.load(
+        config.mlm,
+        config.glove,
+        num_candidates=config.num_candidates,
+        masking=config.masking,
+        words=config.words,
+    )
+    blocks = []
+    for context, answers in shown:
+        variants = augmenter.augment(
+            context,
+            answers,
+            copies=config.copies,
+            replace_probability=config.replace_probability,
+            seed=config.seed,
+            keep_words=read_keep_words(config.keep_words),
+        )
+        blocks.append(mark(context, answers, ()))
+        blocks += [
+            f"{number}. {mark(variant.text, variant.answers, variant.replaced)}"
+            for number, variant in enumerate(variants, 1)
+        ]
+    return "\n\n".join(blocks)
+
+
+def mark(text: str, answers: Sequence[Answer], replaced: Sequence[tuple[int, int, str]]) -> str:
+    """Mark answers and replaced words in a text."""
+    begin, end = (UNDERLINE, PLAIN) if sys.stdout.isatty() else (OPENING, CLOSING)
+    inserts = [(start, 2, "[") for start, _, _ in replaced]
+    inserts += [(stop, 0, f"|{old}]") for _, stop, old in replaced]
+    for first, last in _merged([(answer.start, answer.end) for answer in answers]):
+        inserts += [(first, 1, begin), (last, 1, end)]
+    pieces, done = [], 0
+    for at, _, mark in sorted(inserts):
+        pieces += [text[done:at], mark]
+        done = at
+    return "".join([*pieces, text[done:]])
+
+
+def _merged(spans: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Join spans that overlap."""
+    joined: list[tuple[int, int]] = []
+    for start, end in sorted(spans):
+        if joined and start < joined[-1][1]:
+            joined[-1] = (joined[-1][0], max(end, joined[-1][1]))
+        else:
+            joined.append((start, end))
+    return joined
+
+
+def _main(config: PreviewConfig) -> None:
+    print(preview(config))
+
+
+if __name__ == "__main__":
+    run(PreviewConfig, _main)

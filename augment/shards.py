@@ -1,0 +1,272 @@
+"""Rows of the augmented set, Arrow shards, and reading them back with their hashes checked."""
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from augment.commit import file_sha256, locked, rename_folder, write_atomic
+from augment.glove import default_cache
+from augment.replace import Variants
+from augment.squad import Paragraph, raise_faults, span_fault
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+CHECKSUMS = "SHA256SUMS"
+BATCH_ROWS = 1000
+COMPRESSION_LEVEL = 3
+ANSWERS = pa.struct([("text", pa.list_(pa.string())), ("answer_start", pa.list_(pa.int32()))])
+SCHEMA = pa.schema(
+    [
+        ("id", pa.string()),
+        ("title", pa.string()),
+        ("context", pa.string()),
+        ("question", pa.string()),
+        ("answers", ANSWERS),
+        ("is_impossible", pa.bool_()),
+        ("source_id", pa.string()),
+        ("copy_index", pa.int32()),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class AugmentedParagraph:
+    """A paragraph with its copies."""
+
+    paragraph: Paragraph
+    variants: Variants
+
+
+def shard_name(index: int, num_shards: int) -> str:
+    """Name a shard the way the hub's readers expect."""
+    return f"train-{index:05d}-of-{num_shards:05d}.arrow"
+
+
+def row_id(source_id: str, copy_index: int) -> str:
+    """Name a row: the SQuAD id for the original, `<SQuAD id>#07` for copy 7."""
+    return source_id if copy_index == 0 else f"{source_id}#{copy_index:02d}"
+
+
+def write_shard(path: Path, paragraphs: Sequence[AugmentedParagraph]) -> tuple[int, int]:
+    """Write a shard, read it back, and compare; give its rows and their bytes in memory.
+
+    Rows of one context are adjacent: the original's, then each copy's. Every span is checked
+    before it is written. Each batch is built anew, since slices do not compress reproducibly.
+
+    Raises:
+        ValueError: a span is wrong, or what was read back differs from what was written.
+    """
+    batches = [_batch(rows) for rows in _batched(_rows(paragraphs))]
+    options = pa.ipc.IpcWriteOptions(compression=pa.Codec("zstd", COMPRESSION_LEVEL))
+    with path.open("wb") as file, pa.ipc.new_file(file, SCHEMA, options=options) as writer:
+        for batch in batches:
+            writer.write_batch(batch)
+    with pa.OSFile(str(path)) as source:
+        reader = pa.ipc.open_file(source)
+        if reader.num_record_batches != len(batches) or any(
+            not reader.get_batch(index).equals(batch) for index, batch in enumerate(batches)
+        ):
+            raise ValueError(f"{path}: what was read back is not what was written")
+    return sum(b.num_rows for b in batches), sum(b.get_total_buffer_size() for b in batches)
+
+
+def read_shard(path: Path) -> Iterator[pa.RecordBatch]:
+    """Give the batches of one shard.
+
+    Raises:
+        ValueError: not an Arrow file of our columns.
+    """
+    try:
+        with pa.OSFile(str(path)) as source:
+            reader = pa.ipc.open_file(source)
+            if not reader.schema.equals(SCHEMA):
+                raise ValueError(f"{path}: other columns than ours: {reader.schema.names}")
+            for index in range(reader.num_record_batches):
+                batch = reader.get_batch(index)
+                batch.validate(full=True)
+                yield batch
+    except (pa.ArrowInvalid, OSError) as error:
+        raise ValueError(f"{path}: not a whole Arrow file: {error}") from error
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """Read the manifest of a finished set.
+
+    Raises:
+        FileNotFoundError: there is none, so the set is unfinished or not ours.
+    """
+    path = folder / "manifest.json"
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{folder}: no manifest.json in it, so not a finished set; build it to the end"
+        )
+    manifest: dict[str, Any] = json.loads(path.read_bytes())
+    return manifest
+
+
+def manifest_sha256(folder: Path) -> str:
+    """Identify a finished set."""
+    return file_sha256(folder / "manifest.json")
+
+
+def write_checksums(folder: Path) -> None:
+    """Write `SHA256SUMS` over every file of a set, as `sha256sum -c` reads it."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    lines = [
+        f"{file_sha256(path)}  {path.relative_to(folder).as_posix()}\n"
+        for path in files
+        if path.name != CHECKSUMS and path.relative_to(folder).parts[0] != "receipts"
+    ]
+    write_atomic(folder / CHECKSUMS, "".join(lines))
+
+
+def checksum_faults(folder: Path) -> list[str]:
+    """Compare the files beside the shards with `SHA256SUMS`."""
+    path = folder / CHECKSUMS
+    if not path.is_file():
+        return [f"{CHECKSUMS}: missing"]
+    listed = {}
+    for line in path.read_text(errors="replace").splitlines():
+        sha256, _, name = line.partition("  ")
+        listed[name] = sha256
+    present = {
+        found.relative_to(folder).as_posix()
+        for found in folder.rglob("*")
+        if found.is_file() and found.name != CHECKSUMS
+    }
+    faults = [f"{name}: in {CHECKSUMS} but missing" for name in sorted(listed.keys() - present)]
+    faults += [f"{name}: not in {CHECKSUMS}" for name in sorted(present - listed.keys())]
+    return faults + [
+        f"{name}: changed since {CHECKSUMS} was written"
+        for name in sorted(listed.keys() & present)
+        if file_sha256(folder / name) != listed[name]
+    ]
+
+
+def folder_faults(folder: Path) -> list[str]:
+    """Compare every shard with the manifest: missing, stray, changed. Rows are not read."""
+    listed = {shard["file"]: shard for shard in read_manifest(folder)["shards"]}
+    present = {path.name for path in (folder / "data").iterdir()}
+    faults = [f"{name}: missing" for name in sorted(listed.keys() - present)]
+    faults += [f"{name}: not in the manifest" for name in sorted(present - listed.keys())]
+    for name in sorted(listed.keys() & present):
+        path, shard = folder / "data" / name, listed[name]
+        if path.stat().st_size != shard["bytes"]:
+            faults.append(f"{name}: {path.stat().st_size} bytes, expected {shard['bytes']}")
+        elif file_sha256(path) != shard["sha256"]:
+            faults.append(f"{name}: its SHA-256 is not the manifest's")
+    return faults
+
+
+def shard_paths(folder: Path) -> list[Path]:
+    """Give the shards of a finished set in order, their hashes checked.
+
+    Raises:
+        ValueError: a shard is missing, changed, or not in the manifest.
+    """
+    raise_faults(str(folder), folder_faults(folder), "build the set again, or copy it again")
+    return [folder / "data" / shard["file"] for shard in read_manifest(folder)["shards"]]
+
+
+def read_rows(folder: Path) -> Iterator[dict[str, Any]]:
+    """Give every row of a finished set as a dictionary, in order, hashes checked first."""
+    for path in shard_paths(folder):
+        for batch in read_shard(path):
+            yield from batch.to_pylist()
+
+
+def open_shards(folder: str | Path, cache: Path | None = None) -> "Dataset":
+    """Open a finished set as a memory-mapped `datasets.Dataset`, hashes checked.
+
+    Compressed Arrow cannot be mapped, so an uncompressed copy is made once and kept in the cache
+    under the manifest's hash.
+    """
+    import datasets
+
+    folder = Path(folder)
+    paths = shard_paths(folder)
+    name = f"shards-{manifest_sha256(folder)[:16]}"
+    target = (cache or default_cache()) / name
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if not target.is_dir():
+        with locked(target.with_suffix(".lock")):
+            unfinished = target.with_suffix(".incomplete")
+            unfinished.mkdir(exist_ok=True)
+            for path in paths:
+                with pa.ipc.new_stream(str(unfinished / path.name), SCHEMA) as writer:
+                    for batch in read_shard(path):
+                        writer.write_batch(batch)
+            rename_folder(unfinished, target)
+    parts = [datasets.Dataset.from_file(str(target / path.name)) for path in paths]
+    return datasets.concatenate_datasets(parts)
+
+
+Row = tuple[str, str, str, str, tuple[str, ...], Sequence[int], bool, str, int]
+
+
+def _rows(paragraphs: Iterable[AugmentedParagraph]) -> Iterator[Row]:
+    for item in paragraphs:
+        paragraph, variants = item.paragraph, item.variants
+        answers = [answer for question in paragraph.questions for answer in question.answers]
+        original = [answer.start for answer in answers]
+        moved = [original, *variants.moved(original).tolist()]
+        texts = [paragraph.context, *(variant.text for variant in variants.copies)]
+        for copy_index, (context, starts) in enumerate(zip(texts, moved, strict=True)):
+            used = 0
+            for question in paragraph.questions:
+                spans = starts[used : used + len(question.answers)]
+                used += len(question.answers)
+                for answer, start in zip(question.answers, spans, strict=True):
+                    fault = span_fault(context, answer.text, start)
+                    if fault:
+                        raise ValueError(f"{question.id}, copy {copy_index}: {fault}")
+                yield (
+                    row_id(question.id, copy_index),
+                    paragraph.title,
+                    context,
+                    question.text,
+                    tuple(answer.text for answer in question.answers),
+                    spans,
+                    question.is_impossible,
+                    question.id,
+                    copy_index,
+                )
+
+
+def _batched(rows: Iterable[Row]) -> Iterator[list[Row]]:
+    batch: list[Row] = []
+    for row in rows:
+        batch.append(row)
+        if len(batch) == BATCH_ROWS:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def _batch(rows: Sequence[Row]) -> pa.RecordBatch:
+    ids, titles, contexts, questions, texts, starts, impossible, sources, copies = zip(
+        *rows, strict=True
+    )
+    offsets = pa.array(np.cumsum([0, *map(len, texts)]), pa.int32())
+    flat_texts = pa.array([text for several in texts for text in several], pa.string())
+    flat_starts = pa.array([start for several in starts for start in several], pa.int32())
+    answers = pa.StructArray.from_arrays(
+        [
+            pa.ListArray.from_arrays(offsets, flat_texts),
+            pa.ListArray.from_arrays(offsets, flat_starts),
+        ],
+        fields=list(ANSWERS),
+    )
+    columns = [ids, titles, contexts, questions, answers, impossible, sources, copies]
+    arrays = [
+        column if isinstance(column, pa.Array) else pa.array(column, field.type)
+        for column, field in zip(columns, SCHEMA, strict=True)
+    ]
+    return pa.record_batch(arrays, schema=SCHEMA)

@@ -1,0 +1,97 @@
+"""Find, read and hash what a build is made from: the set, the masked LM, the vectors."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from augment.glove import Vectors, load_vectors
+from augment.masked_lm import MaskedLMSettings
+from augment.masking import MaskingRule
+from augment.models import EMBEDDED, model_folder, model_sha256, pick_device, pick_dtype
+from augment.squad import SquadSet
+from augment.words import WordRule
+
+BATCH_TOKENS = {"cpu": 2048, "cuda": 65536}
+
+
+@dataclass(frozen=True)
+class Model:
+    """A masked LM that was found, or the lack of one, and how it will be run."""
+
+    name: str
+    folder: Path | None
+    """None for `none`."""
+    sha256: str | None
+    settings: MaskedLMSettings
+
+
+@dataclass(frozen=True)
+class Sources:
+    """The inputs of a build, each with the hash that identifies it."""
+
+    squad: SquadSet
+    model: Model
+    vectors: Vectors | None
+    """None for `none`."""
+    vectors_name: str
+    keep_words: frozenset[str]
+    """In lower case."""
+
+
+def find_model(
+    name: str,
+    *,
+    num_candidates: int = 15,
+    masking: MaskingRule = "spread",
+    words: WordRule = "content",
+    batch_tokens: int | None = None,
+    device: str = "auto",
+    dtype: str = "auto",
+) -> Model:
+    """Find a masked LM by folder, hub id, `embedded` or `none`, and settle how it runs.
+
+    Raises:
+        FileNotFoundError: nothing of that name.
+    """
+    device_class = "cpu" if name == "none" else pick_device(device)
+    settings = MaskedLMSettings(
+        num_candidates=num_candidates,
+        masking=masking,
+        words=words,
+        batch_tokens=batch_tokens or BATCH_TOKENS[device_class],
+        dtype="float32" if name == "none" else pick_dtype(dtype, device_class),
+        device_class=device_class,
+    )
+    if name == "none":
+        return Model(name, None, None, settings)
+    folder = model_folder(name)
+    shown = folder.resolve().name if Path(name).is_dir() else name
+    return Model(shown, folder, model_sha256(folder), settings)
+
+
+def find_vectors(name: str, contexts: Sequence[str]) -> tuple[Vectors | None, str]:
+    """Read word vectors from a file, the embedded ones, or fit them to the contexts.
+
+    Returns:
+        the vectors, None for `none`, and what to call them.
+    """
+    if name == "none":
+        return None, name
+    if name == "embedded":
+        return load_vectors(EMBEDDED / "glove.txt.gz"), name
+    if name == "fit":
+        from augment.fit_glove import fitted_to
+
+        return load_vectors(fitted_to(contexts)), "fitted to the input"
+    return load_vectors(Path(name)), Path(name).name
+
+
+def read_keep_words(path: Path | None) -> frozenset[str]:
+    """Read a list of words, one a line, in lower case."""
+    if path is None:
+        return frozenset()
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: not UTF-8 at byte {error.start}") from error
+    return frozenset(line.strip().lower() for line in lines if line.strip())

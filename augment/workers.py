@@ -1,0 +1,79 @@
+"""Run tasks in this process or in several; results come as they are finished."""
+
+import multiprocessing
+import os
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import connection
+from typing import Any, TypeVar
+
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+
+_work: Callable[[Any], Any] | None = None
+
+
+def run_tasks(
+    tasks: Iterable[Task],
+    setup: Callable[..., Callable[[Task], Result]],
+    arguments: tuple[Any, ...],
+    devices: Sequence[str],
+) -> Iterator[Result]:
+    """Set up one worker per device, give it tasks, yield results in the order they finish.
+
+    Args:
+        tasks: each must be picklable.
+        setup: called once in every worker as `setup(*arguments, device)`; gives the function
+            that does a task.
+        arguments: for `setup`.
+        devices: one worker each, such as `["cpu", "cpu"]`; a single one works in this process.
+
+    Raises:
+        RuntimeError: a worker died without an exception, most likely for lack of memory.
+    """
+    if len(devices) == 1:
+        work = setup(*arguments, devices[0])
+        yield from map(work, tasks)
+        return
+    context = multiprocessing.get_context("spawn")
+    queue = context.SimpleQueue()
+    for device in devices:
+        queue.put(device)
+    pool = ProcessPoolExecutor(len(devices), context, _start, (setup, arguments, queue))
+    try:
+        for future in as_completed([pool.submit(_do, task) for task in tasks]):
+            yield future.result()
+    except BrokenProcessPool as error:
+        raise RuntimeError(
+            "a worker process died, most likely killed for lack of memory; "
+            "run the same command again to go on, with fewer --num-workers"
+        ) from error
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _start(
+    setup: Callable[..., Callable[[Any], Any]], arguments: tuple[Any, ...], queue: Any
+) -> None:
+    global _work
+    _end_with_parent()
+    _work = setup(*arguments, queue.get())
+
+
+def _do(task: Any) -> Any:
+    assert _work is not None
+    return _work(task)
+
+
+def _end_with_parent() -> None:
+    """End this worker when the process that started it is gone, even by SIGKILL."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        connection.wait([parent.sentinel])
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
