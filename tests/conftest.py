@@ -1,0 +1,124 @@
+"""Small things that many tests need: a set, vectors, and masked LMs that fit in a second."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import settings
+
+from tests.small_sets import small_set
+
+settings.register_profile("any machine", deadline=None)  # nothing here is timed
+settings.load_profile("any machine")
+
+SHARED = Path(__file__).parents[1].parent / "shared"
+
+WORDS = """
+the a old new lighthouse tower near by calais paris was is built made in of its her keeper guard
+, . ; - ' " $ anne marie lit saw lamp light every evening morning night ships boats paid gave
+for to s daughter son later then wrote read famous small book song bees birds visit leave clover
+flower field garden twice once day year queen king never always leaves hive nest do fly city
+house and on it he she they with from 1848 5 00 one two mask un ing
+""".split()
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The real data and models, where they are at hand."""
+    if not SHARED.is_dir():
+        pytest.skip("needs ../shared with the real data and models")
+    return SHARED
+
+
+@pytest.fixture
+def write_json(tmp_path: Path) -> Callable[[Any], Path]:
+    def write(content: Any, name: str = "train.json") -> Path:
+        path = tmp_path / name
+        path.write_text(content if isinstance(content, str) else json.dumps(content), "utf-8")
+        return path
+
+    return write
+
+
+@pytest.fixture
+def train(write_json: Callable[[Any], Path]) -> Path:
+    return write_json(small_set())
+
+
+@pytest.fixture(scope="session")
+def glove_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Forty words in four dimensions, in Stanford's format."""
+    import numpy as np
+
+    path = tmp_path_factory.mktemp("glove") / "tiny.txt"
+    random = np.random.default_rng(0)
+    words = [*[w for w in WORDS if w.isalpha()][:40], "leroy", "cafe", "keeper's"]
+    lines = (f"{w} " + " ".join(f"{x:.4f}" for x in random.normal(size=4)) for w in words)
+    path.write_text("\n".join(lines) + "\n", "utf-8")
+    return path
+
+
+@pytest.fixture(scope="session")
+def tiny_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random BERT masked LM, two layers of width 32, with 64 positions."""
+    import torch
+    from transformers import BertConfig, BertForMaskedLM, BertTokenizer
+
+    folder = tmp_path_factory.mktemp("tiny-bert")
+    pieces = ["##s", "##er", "##ing", "leroy"]
+    tokens = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[unused1]", *WORDS, *pieces]
+    vocabulary = {token: index for index, token in enumerate(dict.fromkeys(tokens))}
+    tokenizer = BertTokenizer(vocab=vocabulary, do_lower_case=True, model_max_length=64)
+    tokenizer.save_pretrained(folder)
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=len(vocabulary),
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=64,
+        max_position_embeddings=64,
+        initializer_range=0.5,
+    )
+    BertForMaskedLM(config).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_roberta(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random RoBERTa masked LM with a byte-level vocabulary of the same words."""
+    import torch
+    from tokenizers.pre_tokenizers import ByteLevel
+    from transformers import RobertaConfig, RobertaForMaskedLM, RobertaTokenizer
+
+    folder = tmp_path_factory.mktemp("tiny-roberta")
+    words = [word for word in WORDS if len(word) > 1]
+    words += [word.capitalize() for word in words]
+    tokens = ["<s>", "<pad>", "</s>", "<unk>", "<mask>", *sorted(ByteLevel.alphabet())]
+    merges = []
+    for word in [f"Ġ{word}" for word in words] + words:
+        for end in range(2, len(word) + 1):
+            tokens.append(word[:end])
+            merges.append((word[: end - 1], word[end - 1]))
+    vocabulary = {token: index for index, token in enumerate(dict.fromkeys(tokens))}
+    tokenizer = RobertaTokenizer(
+        vocab=vocabulary, merges=list(dict.fromkeys(merges)), model_max_length=64
+    )
+    tokenizer.save_pretrained(folder)
+    torch.manual_seed(0)
+    config = RobertaConfig(
+        vocab_size=len(vocabulary),
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=64,
+        max_position_embeddings=66,
+        initializer_range=0.5,
+        pad_token_id=1,
+        bos_token_id=0,
+        eos_token_id=2,
+    )
+    RobertaForMaskedLM(config).save_pretrained(folder)
+    return folder
