@@ -14,7 +14,7 @@ from typing import Any, Literal
 import tyro
 
 from augment.command import UsageError, run, to_json, versions
-from eval.answers import Protocol
+from eval.protocol import Protocol
 from eval.reader import Device, Dtype, Reader
 from eval.squad_v1 import percent
 from eval.squad_v2 import question_scores

@@ -6,17 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from eval.answers import (
-    Answer,
-    FloatArray,
-    Protocol,
-    WindowSpans,
-    choose_answers,
-    find_spans,
-)
+from eval.answers import Answer, choose_answers
 from eval.gold import GoldQuestion
 from eval.plain import plain_run_qa
+from eval.protocol import Protocol
 from eval.reader import Reader
+from eval.spans import FloatArray, WindowSpans, find_spans
 from eval.squad_v1 import percent
 from eval.squad_v2 import question_scores
 from eval.timing import Comparison, take_turns
@@ -37,7 +32,7 @@ def compare_predicting(model: str, gold: Sequence[GoldQuestion]) -> Iterator[Com
     for questions, contexts in map(_texts, parts):
         start = time.perf_counter()
         cut = cut_windows(exact.tokenizer, questions, contexts, exact.protocol.window_rule)
-        logits = plain_logits(exact, cut.windows)
+        logits = unpadded(cut.windows, plain_logits(exact, cut.windows))
         found = plain_run_qa(cut.windows, logits, contexts, exact.protocol, True)
         seconds["plain"].append(time.perf_counter() - start)
         texts["plain"] += [answer["text"] for answer in found]
@@ -70,7 +65,7 @@ def compare_answers(model: str, gold: Sequence[GoldQuestion], repeats: int) -> C
     ours: list[Answer] = []
 
     def run_plain() -> None:
-        plain[:] = plain_run_qa(windows, logits, contexts, reader.protocol, True)
+        plain[:] = plain_run_qa(windows, unpadded(windows, logits), contexts, reader.protocol, True)
 
     def run_ours() -> None:
         ours[:] = answers_from_logits(windows, logits, contexts, reader.protocol)
@@ -92,42 +87,52 @@ def equal_answers(ours: Sequence[Answer], plain: Sequence[dict[str, Any]]) -> bo
 
 def answers_from_logits(
     windows: Sequence[Window],
-    logits: Logits,
+    logits: FloatArray,
     contexts: Sequence[str],
     protocol: Protocol,
-    batch_size: int = 256,
+    batch_size: int = 32,
 ) -> list[Answer]:
-    """Turn the logits of all windows, held in memory, into answers, as `Reader.read` does."""
+    """Turn the logits of all windows, held in memory, into answers, as `Reader.read` does.
+
+    Args:
+        windows: of all questions, in order.
+        logits: start and end logits, (2, windows, length), padded on the right.
+    """
     spans = WindowSpans.empty(len(windows), protocol.n_best_size)
     for rows in _by_length(windows, batch_size):
         batch = [windows[row] for row in rows]
-        padded = np.zeros((2, len(rows), len(batch[0])), dtype=np.float32)
-        for index, row in enumerate(rows):
-            padded[:, index, : len(batch[index])] = logits[row]
-        spans.put(rows, find_spans(batch, padded[0], padded[1], protocol))
+        starts, ends = logits[:, rows, : len(batch[0])]
+        spans.put(rows, find_spans(batch, starts, ends, protocol))
     rows = np.array([window.row for window in windows])
     return choose_answers(rows, spans, contexts, protocol, may_be_null=True)
 
 
-def plain_logits(reader: Reader, windows: Sequence[Window]) -> Logits:
-    """Run the windows in the order of the input, padded to the full length."""
-    found: Logits = []
-    for start in range(0, len(windows), reader.batch_size):
-        batch = windows[start : start + reader.batch_size]
-        starts, ends = reader.logits(batch, reader.protocol.max_seq_length)
-        found += [(starts[i, : len(w)], ends[i, : len(w)]) for i, w in enumerate(batch)]
+def plain_logits(reader: Reader, windows: Sequence[Window]) -> FloatArray:
+    """Run the windows in the order of the input, padded to the full length.
+
+    Returns:
+        Start and end logits, (2, windows, length).
+    """
+    size, length = reader.batch_size, reader.protocol.max_seq_length
+    batches = [windows[start : start + size] for start in range(0, len(windows), size)]
+    return np.concatenate([np.stack(reader.logits(b, length)) for b in batches], axis=1)
+
+
+def sorted_logits(reader: Reader, windows: Sequence[Window]) -> FloatArray:
+    """Run the windows sorted by length; the logits are in the order of the input."""
+    found = np.zeros((2, len(windows), reader.protocol.max_seq_length), np.float32)
+    for rows in _by_length(windows, reader.batch_size):
+        starts, ends = reader.logits([windows[row] for row in rows])
+        found[:, rows, : starts.shape[1]] = starts, ends
     return found
 
 
-def sorted_logits(reader: Reader, windows: Sequence[Window]) -> Logits:
-    """Run the windows sorted by length, and give their logits in the order of the input."""
-    found: dict[int, tuple[FloatArray, FloatArray]] = {}
-    for rows in _by_length(windows, reader.batch_size):
-        starts, ends = reader.logits([windows[row] for row in rows])
-        for index, row in enumerate(rows):
-            length = len(windows[row])
-            found[int(row)] = starts[index, :length].copy(), ends[index, :length].copy()
-    return [found[row] for row in range(len(windows))]
+def unpadded(windows: Sequence[Window], logits: FloatArray) -> Logits:
+    """Give each window's own logits, (length,) each, as `eval.plain` takes them."""
+    return [
+        (logits[0, row, : len(window)], logits[1, row, : len(window)])
+        for row, window in enumerate(windows)
+    ]
 
 
 def _by_length(windows: Sequence[Window], batch_size: int) -> Iterator[Any]:

@@ -15,7 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from eval.answers import NO_SPAN_ODDS, FloatArray, Protocol
+from eval.answers import NO_SPAN_ODDS
+from eval.protocol import Protocol
+from eval.spans import FloatArray
 from eval.windows import Window
 
 

@@ -20,8 +20,9 @@ import tyro
 
 from augment.command import UsageError, run, to_json, versions
 from augment.squad import raise_faults
-from eval.answers import Answer, Protocol, Span
+from eval.answers import Answer, Span
 from eval.gold import GoldQuestion, read_gold
+from eval.protocol import Protocol
 from eval.reader import Device, Dtype, Reader, pick_device, process_rank
 from eval.submission import PREDICT_CONFIG, write_whole
 

@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -11,7 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from augment.command import UsageError
-from eval.answers import Answer, Protocol, Span, WindowSpans, choose_answers, find_spans
+from eval.answers import Answer, Span, choose_answers
+from eval.protocol import Protocol
+from eval.spans import WindowSpans, find_spans
 from eval.windows import Window, WindowSet, cut_windows, pad_windows
 
 if TYPE_CHECKING:
@@ -241,7 +244,8 @@ def _gather(found: list[Any], world: int) -> list[list[Any]]:
 
 
 def _different(spans: Sequence[Span], n_best: int) -> tuple[Span, ...]:
-    """Drop spans that overlapping windows gave twice, and keep the first `n_best`."""
-    kept = {(span.start, span.end): span for span in reversed(spans)}
-    ranked = [span for span in spans if kept[span.start, span.end] is span]
-    return tuple(ranked[:n_best])
+    """Keep the first `n_best` spans, each once though overlapping windows give some twice."""
+    kept: dict[tuple[int, int], Span] = {}
+    for span in spans:
+        kept.setdefault((span.start, span.end), span)
+    return tuple(islice(kept.values(), n_best))

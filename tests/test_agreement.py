@@ -13,7 +13,7 @@ from eval.agreement import (
     share_replaced,
     table,
 )
-from eval.answers import Protocol
+from eval.protocol import Protocol
 from eval.reader import Reader
 from tests.tiny_readers import save_bert
 

@@ -5,8 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eval.answers import NO_SPAN_ODDS, Protocol, WindowSpans, choose_answers, find_spans, sigmoid
+from eval.answers import NO_SPAN_ODDS, choose_answers, sigmoid
 from eval.plain import plain_farm, plain_run_qa
+from eval.protocol import Protocol
+from eval.spans import WindowSpans, find_spans, largest
 from eval.windows import Window
 
 CONTEXT = "ab cd ef gh ij kl mn op qr st uv wx"
@@ -109,7 +111,7 @@ def test_run_qa_ranks_question_tokens_and_then_drops_them():
     """With one start tried, the best start is the question's: no span is left, so "" it is."""
     logits = [logits_of(10, -9, s1=7, s4=5, e4=5)]
     answer = answers_of(TWO[:1], logits, Protocol(n_best_size=1))[0][0]
-    assert (answer.text, answer.spans, answer.null_odds) == ("", (), NO_SPAN_ODDS)
+    assert (answer.text, len(answer.spans), answer.null_odds) == ("", 0, NO_SPAN_ODDS)
     assert answer.no_answer_probability == 1.0  # and never run_qa's literal "empty"
     assert answers_of(TWO[:1], logits, Protocol(n_best_size=2))[0][0].text == "cd"
     assert answers_of(TWO[:1], logits, Protocol(name="farm", n_best_size=1))[0][0].text == "cd"
@@ -195,3 +197,13 @@ def test_sigmoid_of_far_values():
 def test_bad_settings(wrong, message):
     with pytest.raises(ValueError, match=message):
         Protocol(**wrong)
+
+
+@given(
+    st.lists(LOGIT | st.just(-np.inf) | st.just(-0.0), min_size=1, max_size=40),
+    st.integers(1, 40),
+)
+def test_largest_equals_a_stable_sort(values, number):
+    row = np.array([values], np.float32)
+    found = largest(row, min(number, len(values)))
+    assert found.tolist() == np.argsort(-row, axis=1, kind="stable")[:, :number].tolist()
