@@ -106,9 +106,10 @@ def read_squad(
         return _read_json_file(path, on_bad_answer)
     if path.is_dir():
         return _read_shard_folder(path)
-    if path.suffix or str(source).startswith((".", "/", "~")) or str(source).count("/") > 1:
+    named = str(source)  # a hub id may end like squad_v1.1, a file's name in letters
+    if path.suffix[1:].isalpha() or named.startswith((".", "/", "~")) or named.count("/") > 1:
         raise FileNotFoundError(f"{source}: no such file or folder")
-    return _read_hub(str(source), split, on_bad_answer)
+    return _read_hub(named, split, on_bad_answer)
 
 
 def load_json(path: Path) -> tuple[Any, str]:
@@ -126,9 +127,10 @@ def load_json(path: Path) -> tuple[Any, str]:
             f"{path}: not UTF-8 at byte {error.start}; save the file as UTF-8"
         ) from error
     except RecursionError as error:
-        raise ValueError(f"{path}: nested too deep to be SQuAD") from error
+        raise ValueError(f"{path}: nested too deep to be SQuAD; fetch it again") from error
     except ValueError as error:
-        raise ValueError(f"{path}: not valid JSON: {error}") from error
+        hint = "save the file as UTF-8" if b"\0" in raw[:4] else "mend the file or fetch it again"
+        raise ValueError(f"{path}: not valid JSON: {error}; {hint}") from error
     return content, hashlib.sha256(raw).hexdigest()
 
 
@@ -168,7 +170,7 @@ def _read_hub(name: str, split: str, on_bad_answer: OnBadAnswer) -> SquadSet:
 
 def _hashed(rows: Iterable[dict[str, Any]], digest: Any) -> Iterator[dict[str, Any]]:
     for row in rows:
-        digest.update(json.dumps(row, sort_keys=True).encode())
+        digest.update(json.dumps(row, sort_keys=True, default=str).encode())
         yield row
 
 
@@ -182,11 +184,12 @@ class _Reader:
         self.faults: list[str] = []
 
     def finish(self, paragraphs: Sequence[Paragraph], sha256: str) -> SquadSet:
-        ids = Counter(question.id for p in paragraphs for question in p.questions)
-        self.faults += [f"question id {qid!r} occurs {n} times" for qid, n in ids.items() if n > 1]
         raise_faults(self.name, self.faults, "mend the file or pass --on-bad-answer drop")
-        if not paragraphs:
-            raise ValueError(f"{self.name}: no paragraphs in it")
+        ids = Counter(question.id for p in paragraphs for question in p.questions)
+        twice = [f"question id {qid!r} occurs {n} times" for qid, n in ids.items() if n > 1]
+        raise_faults(self.name, twice, "give every question an id of its own")
+        if not ids:
+            raise ValueError(f"{self.name}: no questions in it; is this the right file?")
         counts = {**self.counts, **_sizes(paragraphs)}
         return SquadSet(tuple(paragraphs), counts, self.name, sha256)
 
@@ -209,8 +212,11 @@ class _Reader:
         for index, item in enumerate(self._expect(paragraph.get("qas"), list, f"{where}.qas")):
             spot = f"{where}.qas[{index}]"
             qid = self._text(self._expect(item, dict, spot).get("id"), f"{spot}.id")
-            if item.get("plausible_answers"):
-                self.counts["plausible_answers_ignored"] += len(item["plausible_answers"])
+            if item.get("plausible_answers") is not None:
+                plausible = self._expect(
+                    item["plausible_answers"], list, f"{spot}.plausible_answers"
+                )
+                self.counts["plausible_answers_ignored"] += len(plausible)
             if "is_impossible" not in item:
                 self.counts["questions_without_is_impossible"] += 1
             answers = [
@@ -223,25 +229,51 @@ class _Reader:
                 id=qid,
                 text=self._text(item.get("question"), f"{spot}.question"),
                 answers=tuple(answers),
-                is_impossible=self._expect(item.get("is_impossible", False), bool, spot),
+                is_impossible=self._expect(
+                    item.get("is_impossible", False), bool, f"{spot}.is_impossible"
+                ),
             )
             questions += self._checked(context, question)
+        if not questions:
+            self.counts["paragraphs_without_questions"] += 1
         return Paragraph(title, context, tuple(questions))
 
     def rows(self, rows: Iterable[dict[str, Any]]) -> list[Paragraph]:
         """Rebuild paragraphs from flat rows: neighbours with the same title and context."""
         paragraphs = []
-        for (title, context), group in groupby(rows, lambda row: (row["title"], row["context"])):
-            questions: list[Question] = []
-            for row in group:
-                answers = row["answers"]
-                pairs = zip(answers["text"], answers["answer_start"], strict=True)
-                spans = tuple(Answer(text, start) for text, start in pairs)
-                impossible = row.get("is_impossible", not spans)  # hub data sets lack it
-                question = Question(row["id"], row["question"], spans, impossible)
-                questions += self._checked(context, question)
-            paragraphs.append(Paragraph(title, context, tuple(questions)))
+        checked = (self._row(row, f"row {index}") for index, row in enumerate(rows))
+        for (title, context), group in groupby(checked, lambda row: row[:2]):
+            found = [self._checked(context, question) for _, _, question in group]
+            paragraphs.append(Paragraph(title, context, tuple(q for kept in found for q in kept)))
         return paragraphs
+
+    def _row(self, row: dict[str, Any], where: str) -> tuple[str, str, Question]:
+        if row.get("title") is None:
+            self.counts["rows_without_title"] += 1
+        title = self._text(row.get("title") or "", f"{where}.title")
+        context = self._text(row.get("context"), f"{where}.context")
+        answers = self._expect(row.get("answers"), dict, f"{where}.answers")
+        texts, starts = (
+            self._expect(answers.get(key), list, f"{where}.answers.{key}")
+            for key in ("text", "answer_start")
+        )
+        if len(texts) != len(starts):
+            raise ValueError(
+                f"{self.name}: {where}.answers: {len(texts)} text but {len(starts)} answer_start"
+            )
+        spans = tuple(
+            self._answer({"text": text, "answer_start": start}, f"{where}.answers")
+            for text, start in zip(texts, starts, strict=True)
+        )
+        question = Question(
+            id=self._text(row.get("id"), f"{where}.id"),
+            text=self._text(row.get("question"), f"{where}.question"),
+            answers=spans,
+            is_impossible=self._expect(  # hub data sets lack it
+                row.get("is_impossible", not spans), bool, f"{where}.is_impossible"
+            ),
+        )
+        return title, context, question
 
     def _checked(self, context: str, question: Question) -> list[Question]:
         """Verify a question: itself, mended, or nothing when it had to be dropped."""
@@ -262,8 +294,9 @@ class _Reader:
                 self.faults.append(f"question {question.id}: {fault}")
             else:
                 self.counts["answers_dropped"] += 1
-        if question.answers and not kept:
-            return self._drop_question(f"question {question.id}: no valid answer")
+        if question.answers and not kept:  # each answer's fault is noted
+            self.counts["questions_dropped"] += self.on_bad_answer != "fail"
+            return []
         return [replace(question, answers=tuple(kept))]
 
     def _drop_question(self, fault: str) -> list[Question]:
@@ -304,8 +337,12 @@ class _Reader:
 
     def _expect(self, value: Any, kind: type, where: str) -> Any:
         if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-            found = "missing" if value is None else f"{type(value).__name__} {str(value)[:40]!r}"
-            raise ValueError(f"{self.name}: {where}: expected {kind.__name__}, found {found}")
+            found = "nothing" if value is None else type(value).__name__
+            if isinstance(value, str | int | float):
+                found += f" {str(value)[:40]!r}"
+            raise ValueError(
+                f"{self.name}: {where}: expected {kind.__name__}, found {found}; mend the data"
+            )
         return value
 
 
