@@ -3,10 +3,13 @@
 import gzip
 import io
 import os
+import re
 import zipfile
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import IO
 
@@ -17,6 +20,7 @@ from augment.commit import file_sha256, write_atomic
 
 QUERIES = 256  # words looked up in one matrix product; the last product is filled up with zeros
 BLOCK = 32768  # vectors compared in one matrix product
+HEADER = re.compile(r"\d+ \d+")  # word2vec's: words, dimensions
 SPARE = 8  # neighbours fetched beyond twice the number wanted, for those that are filtered out
 
 
@@ -33,7 +37,7 @@ class Vectors:
     skipped_lines: int
     """A header line, and words that occurred before."""
 
-    @property
+    @cached_property
     def index(self) -> dict[str, int]:
         """Map every word to its row."""
         return {word: row for row, word in enumerate(self.words)}
@@ -55,13 +59,13 @@ def load_vectors(path: Path, cache: Path | None = None) -> Vectors:
         raise FileNotFoundError(f"{path}: no such file of vectors")
     sha256 = file_sha256(path)
     folder = (cache or default_cache()) / f"glove-{sha256[:16]}"
-    if not (folder / "words.txt").is_file():
-        folder.mkdir(parents=True, exist_ok=True)
+    listed = folder / "vocabulary.txt"
+    if not listed.is_file():
         words, matrix, skipped = _parse(path)
+        folder.mkdir(parents=True, exist_ok=True)
         write_atomic(folder / "vectors.npy", lambda file: _save(file, matrix))
-        lines = [str(skipped), *words]
-        write_atomic(folder / "words.txt", "\0".join(lines))  # last: it says the cache is whole
-    skipped_lines, *words = (folder / "words.txt").read_bytes().decode().split("\0")
+        write_atomic(listed, "\n".join([str(skipped), *words]))  # last: the cache is whole
+    skipped_lines, *words = listed.read_bytes().decode().split("\n")
     matrix = np.load(folder / "vectors.npy", mmap_mode="c")  # torch wants writable
     return Vectors(words, matrix, sha256, int(skipped_lines))
 
@@ -90,14 +94,22 @@ def nearest(vectors: Vectors, rows: Sequence[int], number: int) -> NDArray[np.in
         asked = torch.tensor(rows[start : start + QUERIES])
         queries = torch.zeros(QUERIES, matrix.shape[1])
         queries[: len(asked)] = matrix[asked]
-        best = torch.full((QUERIES, number + 1), -2.0)
-        where = torch.zeros((QUERIES, number + 1), dtype=torch.int64)
+        best = torch.full((QUERIES, number + 2), -2.0)
+        where = torch.zeros((QUERIES, number + 2), dtype=torch.int64)
         for first in range(0, len(matrix), BLOCK):
             cosines = queries @ matrix[first : first + BLOCK].T
-            top, columns = cosines.topk(min(number + 1, cosines.shape[1]))
-            best, order = torch.cat([best, top], 1).topk(number + 1)
+            top, columns = cosines.topk(min(number + 2, cosines.shape[1]))
+            best, order = torch.cat([best, top], 1).topk(number + 2)
             where = torch.cat([where, columns + first], 1).gather(1, order)
-        found[start : start + QUERIES] = _without_self(best, where, asked)
+        # topk takes any of equal ones: where the first that is cut off equals the last kept
+        tied = torch.nonzero(best[: len(asked), -2] == best[: len(asked), -1]).flatten()
+        if len(tied):
+            blocks = (matrix[at : at + BLOCK] for at in range(0, len(matrix), BLOCK))
+            cosines = torch.cat([(queries @ block.T)[tied] for block in blocks], 1)
+            ordered = cosines.sort(dim=1, descending=True, stable=True)
+            best[tied] = ordered.values[:, : number + 2]
+            where[tied] = ordered.indices[:, : number + 2]
+        found[start : start + QUERIES] = _without_self(best[:, :-1], where[:, :-1], asked)
     return found
 
 
@@ -139,16 +151,14 @@ def _without_self(best: "object", where: "object", asked: "object") -> NDArray[n
 def _parse(path: Path) -> tuple[list[str], NDArray[np.float32], int]:
     words: dict[str, None] = {}
     vectors: list[NDArray[np.float32]] = []
-    skipped = dimensions = 0
-    number = 0
+    promised = skipped = dimensions = number = 0
     try:
         with _open(path) as file:
             for number, raw in enumerate(file, 1):
                 line = raw.decode().rstrip("\r\n ")
-                if number == 1:
-                    if len(line.split(" ")) == 2:  # word2vec's header: words, dimensions
-                        skipped += 1
-                        continue
+                if number == 1 and HEADER.fullmatch(line):
+                    promised, skipped = int(line.split(" ")[0]), 1
+                    continue
                 dimensions = dimensions or _dimensions(line)
                 word, vector = _line(line, dimensions)
                 if word in words:
@@ -157,11 +167,19 @@ def _parse(path: Path) -> tuple[list[str], NDArray[np.float32], int]:
                 words[word] = None
                 vectors.append(vector)
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: line {number}: not UTF-8 at byte {error.start}") from error
-    except (EOFError, zipfile.BadZipFile, gzip.BadGzipFile) as error:
-        raise ValueError(f"{path}: a cut or broken archive ({error}); fetch it again") from error
+        raise ValueError(
+            f"{path}: line {number}: not UTF-8 at byte {error.start}; save the file as UTF-8"
+        ) from error
+    except (EOFError, zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, RuntimeError) as error:
+        raise ValueError(
+            f"{path}: not a whole archive of one text file ({error}); fetch or unpack it again"
+        ) from error
     except ValueError as error:
-        raise ValueError(f"{path}: line {number}: {error}") from error
+        raise ValueError(f"{path}: line {number}: {error}; mend or delete the line") from error
+    if promised and number - 1 != promised:
+        raise ValueError(
+            f"{path}: {number - 1} vectors, the header says {promised}; fetch it again"
+        )
     if len(words) < 2:
         raise ValueError(f"{path}: {len(words)} vectors in it; two at least are needed")
     matrix = np.array(vectors, np.float32)
@@ -188,7 +206,8 @@ def _line(line: str, dimensions: int) -> tuple[str, NDArray[np.float32]]:
     word, *numbers = line.rsplit(" ", dimensions)
     if len(numbers) != dimensions or not word:
         raise ValueError(f"{len(numbers)} numbers after {word[:40]!r}, expected {dimensions}")
-    vector = np.array(numbers, np.float32)
+    with np.errstate(over="ignore"):  # what overflows is refused below
+        vector = np.array(numbers, np.float32)
     if not np.isfinite(vector).all():
         raise ValueError(f"{word!r} has a number that is not finite")
     return word, vector
@@ -203,7 +222,7 @@ def _open(path: Path) -> Iterator[Iterable[bytes]]:
         with zipfile.ZipFile(path) as archive:
             names = [name for name in archive.namelist() if name.endswith(".txt")]
             if len(names) != 1:
-                raise ValueError(f"{len(names)} text files in the archive, expected one")
+                raise zipfile.BadZipFile(f"{len(names)} text files in it")
             with archive.open(names[0]) as member:
                 yield io.BufferedReader(member, 1 << 20)  # type: ignore[type-var]
     else:
