@@ -3,7 +3,6 @@
 Spans are half-open, in Python characters, in order, and never overlap.
 """
 
-from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Any, Literal
 
@@ -57,16 +56,6 @@ def may_replace(word: str, rule: WordRule) -> bool:
     Source: TinyBERT (Jiao et al. 2020), data augmentation. Differs: letters of any script.
     """
     return rule == "all" or (word.isalpha() and word.lower() not in STOP_WORDS)
-
-
-def overlapping(words: Sequence[Span], spans: Iterable[Span]) -> set[int]:
-    """Give the indices of words that share at least one character with one of the spans."""
-    frozen: set[int] = set()
-    for first, last in spans:
-        frozen.update(
-            index for index, (start, end) in enumerate(words) if start < last and first < end
-        )
-    return frozen
 
 
 @lru_cache(maxsize=1)
