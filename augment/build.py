@@ -165,7 +165,6 @@ def _is_done(config: BuildConfig, plan: dict[str, Any]) -> bool:
     if config.overwrite:
         return False
     _refuse_other(out, plan)
-    shutil.rmtree(out / "receipts", ignore_errors=True)  # a kill right after the last rename
     return True
 
 
@@ -225,6 +224,7 @@ def _finish(
         "num_workers": config.num_workers or usable_cores(),
     }
     write_atomic(incomplete / "run.json", to_json(record))
+    shutil.rmtree(incomplete / "receipts")  # killed after this, shards without one are made again
     write_checksums(incomplete)
     if config.out.exists() and any(config.out.iterdir()):  # --overwrite
         old = config.out.with_name(config.out.name + ".old")
@@ -234,7 +234,6 @@ def _finish(
         shutil.rmtree(old)
     else:
         rename_folder(incomplete, config.out)
-    shutil.rmtree(config.out / "receipts")
     return record
 
 

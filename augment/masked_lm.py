@@ -103,11 +103,7 @@ class MaskedLM:
         found, rows = [], []
         for number, (context, spans) in enumerate(zip(contexts, words, strict=True)):
             kept = [span for span in spans if may_replace(context[slice(*span)], settings.words)]
-            ids, pieces = self._pieces(context)
-            places = [
-                place if place >= 0 and self.vocabulary.texts[ids[place]] else -1
-                for place in one_piece_words(kept, pieces)
-            ]
+            ids, places, pieces = self.places(context, kept)
             cuts = windows(context, pieces, self.max_pieces)
             for row in plan_rows(places, cuts, len(spans), settings.masking, settings.words):
                 rows.append((number, row, ids))
@@ -127,7 +123,15 @@ class MaskedLM:
             result.token_ids[word, : len(chosen)] = chosen
         return found
 
-    def _pieces(self, context: str) -> tuple[list[int], list[Span]]:
+    def places(
+        self, context: str, words: Sequence[Span]
+    ) -> tuple[list[int], list[int], list[Span]]:
+        """Cut a context into wordpieces and find the words among them.
+
+        Returns:
+            the wordpieces' token ids; for each word its wordpiece, or -1 if it is not one that
+            stands for a whole word; the wordpieces' character spans.
+        """
         encoded = self.tokenizer(
             context,
             add_special_tokens=False,
@@ -136,7 +140,12 @@ class MaskedLM:
             return_token_type_ids=False,
             verbose=False,
         )
-        return encoded["input_ids"], encoded["offset_mapping"]
+        ids, pieces = encoded["input_ids"], encoded["offset_mapping"]
+        places = [
+            place if place >= 0 and self.vocabulary.texts[ids[place]] else -1
+            for place in one_piece_words(words, pieces)
+        ]
+        return ids, places, pieces
 
     def _predict(
         self, rows: Sequence[tuple[int, Row, list[int]]], settings: MaskedLMSettings

@@ -121,7 +121,7 @@ def write_checksums(folder: Path) -> None:
     lines = [
         f"{file_sha256(path)}  {path.relative_to(folder).as_posix()}\n"
         for path in files
-        if path.name != CHECKSUMS and path.relative_to(folder).parts[0] != "receipts"
+        if path.name != CHECKSUMS
     ]
     write_atomic(folder / CHECKSUMS, "".join(lines))
 
