@@ -18,6 +18,7 @@ from augment.cooccurrence import count_pairs, count_vocabulary, lower_words
 from augment.fit_glove import FitGloveConfig, fit_glove, fit_vectors, fitted_to, write_vectors
 from augment.glove import load_vectors
 from augment.glove_model import FIRST_SQUARE, GloveFit, first_vectors, fit_pairs
+from tests.small_sets import question, squad
 
 PROJECT = Path(__file__).parents[1]
 TRAIN = PROJECT.parent / "shared" / "data" / "squad" / "train-v2.0-rebuilt.json"
@@ -165,7 +166,7 @@ def test_a_planted_synonym_is_the_nearest():
     companions = {f"word{i}": [f"near{i}{j}" for j in range(6)] for i in range(10)}
     companions["glorp"] = companions["blick"] = [f"shared{j}" for j in range(6)]
     texts = []
-    for _ in range(3000):
+    for _ in range(1500):
         target = draws.choice(sorted(companions))
         texts.append(
             " ".join(
@@ -176,7 +177,7 @@ def test_a_planted_synonym_is_the_nearest():
                 ]
             )
         )
-    fit = GloveFit(dimensions=16, window=4, epochs=30, num_batches=10)
+    fit = GloveFit(dimensions=16, window=4, epochs=12, num_batches=10)
     words, matrix = fit_vectors(texts, fit)
     matrix = matrix / np.linalg.norm(matrix, axis=1, keepdims=True)
     targets = [words.index(word) for word in companions]
@@ -205,19 +206,18 @@ def test_same_seed_same_vectors_whatever_the_threads():
 
 def test_a_flat_loss_ends_the_fit():
     losses = []
-    fit = GloveFit(dimensions=4, min_count=1, epochs=300, flat=0.05)
+    fit = GloveFit(dimensions=4, min_count=1, epochs=300, flat=0.2)
     fit_vectors(TEXTS, fit, lambda _, loss: losses.append(loss))
     assert len(losses) < 300
-    assert losses[-2] - losses[-1] < 0.05 * losses[-2]
+    assert losses[-2] - losses[-1] < 0.2 * losses[-2]
 
 
 # Files and the command
 
 
 def write_squad(path: Path, contexts: list[str]) -> Path:
-    paragraphs = [{"context": context, "qas": []} for context in contexts]
-    content = {"version": "v2.0", "data": [{"title": "t", "paragraphs": paragraphs}]}
-    path.write_text(json.dumps(content), encoding="utf-8")
+    paragraphs = [(text, [question(f"q{number}")]) for number, text in enumerate(contexts)]
+    path.write_text(json.dumps(squad(paragraphs)), encoding="utf-8")
     return path
 
 

@@ -1,0 +1,253 @@
+"""Adapt a masked LM to a corpus: the contexts of a SQuAD file, a shard folder or a hub set.
+
+The chosen wordpieces are all replaced by the mask token, as `augment.build` does when it asks
+for candidates. With --teacher the model also learns a larger one's distributions at the masked
+places; with --mlm compact it is first cut from that teacher, to a quarter of its size. Progress
+is on stderr, the scores on held-out text on stdout and in OUT/fit.json. An interrupted run goes
+on from its last checkpoint. `augment.build --mlm OUT` uses the model.
+"""
+
+import json
+import random
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+
+from augment.command import UsageError, run, to_json, versions
+from augment.commit import rename_folder, write_atomic
+from augment.compact_mlm import CompactShape, cut_compact
+from augment.masked_batches import group_by_length, measure, tokenize_windows
+from augment.masked_training import MaskedSteps, Training, train
+from augment.models import model_folder, model_sha256, pick_device, pick_dtype
+from augment.plan import differences
+from augment.squad import read_squad
+
+MEASURED_SHARE = 0.15  # of the held-out wordpieces, whatever was masked in training
+HELD_OUT_EVERY = 50
+DEFAULT_SHAPE = CompactShape()
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitMlmConfig:
+    """What to adapt, to what, and how."""
+
+    train: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="TRAIN")]
+    """A SQuAD JSON file, a folder made by `augment.build`, or a hub data set id."""
+    out: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="OUT")]
+    """The new model's folder; made beside it as OUT.incomplete until it is whole."""
+    mlm: str = "google-bert/bert-base-uncased"
+    """Where to start: a hub id, a folder, `embedded`, or `compact` (cut from the teacher)."""
+    teacher: str | None = None
+    """A larger masked LM with the same vocabulary: a hub id or a folder."""
+    dev: str | None = None
+    """Held-out text, like TRAIN; without it every fiftieth context of TRAIN is held out."""
+    limit_contexts: int | None = None
+    """Use the first N paragraphs only."""
+    epochs: float = 3.0
+    """Passes over the text."""
+    max_minutes: float | None = None
+    """Stop after this long at the latest; the learning rate then falls by the clock."""
+    learning_rate: float | None = None
+    """AdamW's highest; 5e-5 by default, 8e-4 for a compact model."""
+    batch_tokens: int = 4096
+    """Wordpieces in a batch, padding included."""
+    max_seq_length: int = 512
+    """Longer contexts become several windows of this many wordpieces."""
+    mask_share: float = 0.15
+    """Share of wordpieces that are masked in training."""
+    kd_weight: float = 1.0
+    """Of the cross-entropy with the teacher's distribution."""
+    hard_weight: float = 0.2
+    """Of the cross-entropy with the masked words, where there is a teacher."""
+    compact: CompactShape = DEFAULT_SHAPE
+    """What `--mlm compact` keeps of the teacher."""
+    save_dtype: Literal["float32", "float16"] = "float32"
+    """Precision of the stored weights."""
+    save_steps: int = 500
+    """Steps between checkpoints."""
+    seed: int = 0
+    """Decides masks and order."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where to train."""
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """Of the matrix products; the weights are trained in float32."""
+    overwrite: bool = False
+    """Replace OUT, and forget an unfinished run with other settings."""
+
+    def __post_init__(self) -> None:
+        if self.mlm == "compact" and self.teacher is None:
+            raise UsageError("--mlm compact: cut from what? name a BERT with --teacher")
+        for name in ("epochs", "max_minutes", "learning_rate", "batch_tokens", "save_steps"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < float("inf"):
+                raise UsageError(f"--{name.replace('_', '-')} {value}: must be above 0")
+        if not 0 < self.mask_share < 1:
+            raise UsageError(f"--mask-share {self.mask_share}: must be between 0 and 1")
+
+
+def fit_mlm(config: FitMlmConfig) -> dict[str, Any]:
+    """Adapt the model, write its folder and give the record that lies in it.
+
+    Raises:
+        UsageError: OUT was made with other settings and may not be replaced.
+        ValueError: no text, or a teacher with another vocabulary.
+    """
+    plan = _plan(config)
+    record = _finished(config, plan)
+    if record is not None:
+        print(f"{config.out}: complete already")
+        return record
+    work = config.out.with_name(config.out.name + ".incomplete")
+    work.mkdir(parents=True, exist_ok=True)
+    write_atomic(work / "plan.json", to_json(plan))
+    tokenizer, teacher = _load_teacher(config)
+    rows, held_out = _read_rows(config, tokenizer)
+    model = _start(config, teacher, tokenizer, rows)
+    training = _training(config)
+    batches = group_by_length(rows, config.batch_tokens)
+    num_steps = max(1, round(len(batches) * config.epochs))
+    steps = MaskedSteps(batches, tokenizer, config.mask_share, config.seed, num_steps)
+    train(model, teacher, steps, training, work)
+    dev = group_by_length(held_out, config.batch_tokens)
+    scores = measure(model, tokenizer, dev, MEASURED_SHARE, teacher)
+    record = {**plan, "held_out": scores, "versions": versions()}
+    _write(config, model, tokenizer, record)
+    print(f"{config.out}: " + ", ".join(f"{name} {value:.4g}" for name, value in scores.items()))
+    return record
+
+
+def _plan(config: FitMlmConfig) -> dict[str, Any]:
+    """Gather what decides the result: settings, and what the names in them stand for."""
+    settings = json.loads(json.dumps(asdict(config), default=str))
+    for name in ("train", "out", "dev", "mlm", "teacher", "overwrite", "save_steps"):
+        del settings[name]
+    names = {"mlm": config.mlm, "teacher": config.teacher}
+    return {
+        "settings": settings,
+        "text": read_squad(config.train).sha256,
+        "held_out_text": config.dev and read_squad(config.dev, split="validation").sha256,
+        "models": {
+            key: name if name in (None, "compact") else model_sha256(model_folder(name))
+            for key, name in names.items()
+        },
+    }
+
+
+def _finished(config: FitMlmConfig, plan: dict[str, Any]) -> dict[str, Any] | None:
+    """Give the record of a finished run with this plan; clear away what may be replaced."""
+    work = config.out.with_name(config.out.name + ".incomplete")
+    for folder, name in ((config.out, "fit.json"), (work, "plan.json")):
+        if not folder.exists():
+            continue
+        path = folder / name
+        record: dict[str, Any] = json.loads(path.read_bytes()) if path.is_file() else {}
+        different = differences({key: record.get(key) for key in plan}, plan)
+        if different and not config.overwrite:
+            raise UsageError(
+                f"{folder} was made otherwise; pass --overwrite to replace it:\n  "
+                + "\n  ".join(different)
+            )
+        if different:
+            shutil.rmtree(folder)
+        elif folder == config.out and not config.overwrite:
+            return record
+    return None
+
+
+def _read_rows(config: FitMlmConfig, tokenizer: Any) -> tuple[list[list[int]], list[list[int]]]:
+    """Read and tokenise the text; give shuffled rows to train on, and rows held out."""
+    squad = read_squad(config.train).limit(config.limit_contexts)
+    texts = list(dict.fromkeys(paragraph.context for paragraph in squad.paragraphs))
+    if config.dev is None:
+        held_out = texts[::HELD_OUT_EVERY]
+        texts = [text for number, text in enumerate(texts) if number % HELD_OUT_EVERY]
+    else:
+        paragraphs = read_squad(config.dev, split="validation").paragraphs
+        held_out = list(dict.fromkeys(paragraph.context for paragraph in paragraphs))
+    if not texts or not held_out:
+        raise ValueError(f"{config.train}: too few contexts to train on some and hold out others")
+    length = min(config.max_seq_length, tokenizer.model_max_length)
+    rows = tokenize_windows(tokenizer, texts, length)
+    random.Random(config.seed).shuffle(rows)
+    return rows, tokenize_windows(tokenizer, held_out, length)
+
+
+def _load_teacher(config: FitMlmConfig) -> tuple[Any, Any]:
+    """Give the tokenizer and the teacher (or None)."""
+    from transformers import AutoTokenizer
+
+    source = config.teacher if config.mlm == "compact" else config.mlm
+    assert source is not None  # checked by the configuration
+    tokenizer = AutoTokenizer.from_pretrained(model_folder(source))
+    if tokenizer.mask_token_id is None:
+        raise ValueError(f"{source}: this tokenizer has no mask token")
+    if config.teacher is None:
+        return tokenizer, None
+    taught = AutoTokenizer.from_pretrained(model_folder(config.teacher))
+    if taught.get_vocab() != tokenizer.get_vocab():
+        raise ValueError(f"{config.teacher} has another vocabulary than {config.mlm}")
+    return tokenizer, _load(config.teacher, config.device)
+
+
+def _load(name: str, device: str) -> Any:
+    import torch
+    from transformers import AutoModelForMaskedLM
+
+    model = AutoModelForMaskedLM.from_pretrained(model_folder(name), dtype=torch.float32)
+    return _fast(model, device)
+
+
+def _fast(model: Any, device: str) -> Any:
+    """Choose the attention: on a CPU the fused one's backward pass takes three times as long."""
+    if pick_device(device) == "cpu":
+        model.set_attn_implementation("eager")
+    return model
+
+
+def _start(config: FitMlmConfig, teacher: Any, tokenizer: Any, rows: list[list[int]]) -> Any:
+    """Load the model to be trained, or cut it from the teacher."""
+    if config.mlm != "compact":
+        return _load(config.mlm, config.device)
+    student = cut_compact(teacher, config.compact, tokenizer, rows, config.mask_share)
+    return _fast(student, config.device)
+
+
+def _training(config: FitMlmConfig) -> Training:
+    device = pick_device(config.device)
+    return Training(
+        max_minutes=config.max_minutes,
+        learning_rate=config.learning_rate or (8e-4 if config.mlm == "compact" else 5e-5),
+        kd_weight=config.kd_weight,
+        hard_weight=config.hard_weight,
+        seed=config.seed,
+        save_steps=config.save_steps,
+        device=device,
+        dtype=pick_dtype(config.dtype, device),
+    )
+
+
+def _write(config: FitMlmConfig, model: Any, tokenizer: Any, record: dict[str, Any]) -> None:
+    """Put the model in place: whole, or not at all."""
+    import torch
+
+    work = config.out.with_name(config.out.name + ".incomplete")
+    made = work / "model"
+    model.to(getattr(torch, config.save_dtype)).save_pretrained(made)
+    tokenizer.save_pretrained(made)
+    write_atomic(made / "fit.json", to_json(record))
+    if config.out.exists():
+        shutil.rmtree(config.out)
+    rename_folder(made, config.out)
+    shutil.rmtree(work)
+
+
+def main() -> None:
+    """Run the command line."""
+    run(FitMlmConfig, fit_mlm)
+
+
+if __name__ == "__main__":
+    main()
