@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 CHECKSUMS = "SHA256SUMS"
+SHARD_KEYS = ("file", "rows", "bytes", "sha256")  # what a manifest says of a shard
 BATCH_ROWS = 1000
 COMPRESSION_LEVEL = 3
 ANSWERS = pa.struct([("text", pa.list_(pa.string())), ("answer_start", pa.list_(pa.int32()))])
@@ -100,13 +101,20 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: there is none, so the set is unfinished or not ours.
+        ValueError: it is damaged.
     """
     path = folder / "manifest.json"
     if not path.is_file():
         raise FileNotFoundError(
             f"{folder}: no manifest.json in it, so not a finished set; build it to the end"
         )
-    manifest: dict[str, Any] = json.loads(path.read_bytes())
+    try:
+        manifest: dict[str, Any] = json.loads(path.read_bytes())
+        _ = manifest["plan"], [[shard[key] for key in SHARD_KEYS] for shard in manifest["shards"]]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"{path}: damaged ({error!r}); build the set again, or copy it again"
+        ) from error
     return manifest
 
 
@@ -117,12 +125,7 @@ def manifest_sha256(folder: Path) -> str:
 
 def write_checksums(folder: Path) -> None:
     """Write `SHA256SUMS` over every file of a set, as `sha256sum -c` reads it."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    lines = [
-        f"{file_sha256(path)}  {path.relative_to(folder).as_posix()}\n"
-        for path in files
-        if path.name != CHECKSUMS
-    ]
+    lines = [f"{file_sha256(folder / name)}  {name}\n" for name in sorted(_files(folder))]
     write_atomic(folder / CHECKSUMS, "".join(lines))
 
 
@@ -131,15 +134,11 @@ def checksum_faults(folder: Path) -> list[str]:
     path = folder / CHECKSUMS
     if not path.is_file():
         return [f"{CHECKSUMS}: missing"]
-    listed = {}
-    for line in path.read_text(errors="replace").splitlines():
-        sha256, _, name = line.partition("  ")
-        listed[name] = sha256
-    present = {
-        found.relative_to(folder).as_posix()
-        for found in folder.rglob("*")
-        if found.is_file() and found.name != CHECKSUMS
-    }
+    *lines, last = path.read_bytes().decode(errors="replace").split("\n")
+    listed = {name: sha256 for sha256, _, name in (line.partition("  ") for line in lines)}
+    if last:
+        return [f"{CHECKSUMS}: cut in its last line"]
+    present = _files(folder)
     faults = [f"{name}: in {CHECKSUMS} but missing" for name in sorted(listed.keys() - present)]
     faults += [f"{name}: not in {CHECKSUMS}" for name in sorted(present - listed.keys())]
     return faults + [
@@ -149,10 +148,16 @@ def checksum_faults(folder: Path) -> list[str]:
     ]
 
 
+def _files(folder: Path) -> set[str]:
+    """Name the files that `SHA256SUMS` covers: all but itself."""
+    names = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
+    return {name.as_posix() for name in names} - {CHECKSUMS}
+
+
 def folder_faults(folder: Path) -> list[str]:
     """Compare every shard with the manifest: missing, stray, changed. Rows are not read."""
     listed = {shard["file"]: shard for shard in read_manifest(folder)["shards"]}
-    present = {path.name for path in (folder / "data").iterdir()}
+    present = {path.name for path in (folder / "data").glob("*")}
     faults = [f"{name}: missing" for name in sorted(listed.keys() - present)]
     faults += [f"{name}: not in the manifest" for name in sorted(present - listed.keys())]
     for name in sorted(listed.keys() & present):
@@ -195,16 +200,21 @@ def open_shards(folder: str | Path, cache: Path | None = None) -> "Dataset":
     target = (cache or default_cache()) / name
     target.parent.mkdir(parents=True, exist_ok=True)
     if not target.is_dir():
-        with locked(target.with_suffix(".lock")):
-            unfinished = target.with_suffix(".incomplete")
-            unfinished.mkdir(exist_ok=True)
-            for path in paths:
-                with pa.ipc.new_stream(str(unfinished / path.name), SCHEMA) as writer:
-                    for batch in read_shard(path):
-                        writer.write_batch(batch)
-            rename_folder(unfinished, target)
+        with locked(target.with_suffix(".lock"), wait=True):
+            if not target.is_dir():  # nobody made it meanwhile
+                _write_streams(paths, target.with_suffix(".incomplete"))
+                rename_folder(target.with_suffix(".incomplete"), target)
     parts = [datasets.Dataset.from_file(str(target / path.name)) for path in paths]
     return datasets.concatenate_datasets(parts)
+
+
+def _write_streams(paths: Sequence[Path], folder: Path) -> None:
+    """Write shards uncompressed, in the format that `datasets` maps."""
+    folder.mkdir(exist_ok=True)
+    for path in paths:
+        with pa.ipc.new_stream(str(folder / path.name), SCHEMA) as writer:
+            for batch in read_shard(path):
+                writer.write_batch(batch)
 
 
 Row = tuple[str, str, str, str, tuple[str, ...], Sequence[int], bool, str, int]
