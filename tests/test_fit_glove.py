@@ -19,6 +19,7 @@ from augment.fit_glove import FitGloveConfig, fit_glove, fit_vectors, fitted_to,
 from augment.glove import load_vectors
 from augment.glove_model import FIRST_SQUARE, GloveFit, first_vectors, fit_pairs
 from tests.small_sets import question, squad
+from tests.word_pairs import share_in_order
 
 PROJECT = Path(__file__).parents[1]
 TRAIN = PROJECT.parent / "shared" / "data" / "squad" / "train-v2.0-rebuilt.json"
@@ -47,27 +48,6 @@ def as_dict(vocabulary, table):
         (vocabulary[first], vocabulary[second]): count
         for first, second, count in zip(table.first, table.second, table.count, strict=True)
     }
-
-
-# Written before any vector was looked at: 50 related pairs, 50 unrelated ones.
-WORD_PAIRS = {
-    name: [tuple(pair.split()) for pair in pairs.split(";")]
-    for name, pairs in (
-        line.split(":")
-        for line in (Path(__file__).parent / "word_pairs.txt").read_text().splitlines()
-    )
-}
-
-
-def share_in_order(words, matrix) -> float:
-    """Share of the 2,500 comparisons in which the related pair has the larger cosine."""
-    row = {word: number for number, word in enumerate(words)}
-    related, unrelated = (
-        np.array([matrix[row[left]] @ matrix[row[right]] for left, right in WORD_PAIRS[name]])
-        for name in ("related", "unrelated")
-    )
-    assert len(related) == len(unrelated) == 50
-    return float((related[:, None] > unrelated).mean())
 
 
 # Counting
