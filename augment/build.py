@@ -118,7 +118,7 @@ def build(config: BuildConfig) -> dict[str, Any]:
             record: dict[str, Any] = json.loads((config.out / "run.json").read_bytes())
             return record
         _prepare(config, incomplete, plan)
-        seconds = {"reading": time.monotonic() - started}
+        seconds = {"inputs": time.monotonic() - started}
         parts = _parts(config, sources)
         with _timed(seconds, "candidates"):
             computed = compute_candidates(sources, *parts, config.num_workers)

@@ -1,0 +1,75 @@
+"""Several processes: results, errors, a worker that dies, and a parent that does."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from augment.workers import run_tasks
+
+ROOT = Path(__file__).parents[1]
+
+
+def doubling(offset: int, device: str) -> Callable[[int], tuple[str, int]]:
+    def work(task: int) -> tuple[str, int]:
+        if task == 13:
+            raise ValueError("thirteen is not welcome")
+        if task == 99:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return device, 2 * task + offset
+
+    return work
+
+
+@pytest.mark.parametrize("devices", [["a"], ["a", "b"]])
+def test_every_task_is_done_once(devices: list[str]) -> None:
+    done = sorted(number for _, number in run_tasks(range(9), doubling, (1,), devices))
+    assert done == [2 * task + 1 for task in range(9)]
+
+
+@pytest.mark.parametrize("devices", [["a"], ["a", "b"]])
+def test_an_error_in_a_worker_reaches_the_caller(devices: list[str]) -> None:
+    with pytest.raises(ValueError, match="thirteen"):
+        list(run_tasks([1, 13, 2], doubling, (0,), devices))
+
+
+def test_a_killed_worker_is_said_with_the_remedy() -> None:
+    with pytest.raises(RuntimeError, match=r"a worker process died(?s:.)*fewer --num-workers"):
+        list(run_tasks([1, 99], doubling, (0,), ["a", "b"]))
+
+
+PARENT = """
+import os, time
+from augment.workers import run_tasks
+
+def setup(device):
+    def work(task):
+        print(os.getpid(), flush=True)
+        time.sleep(600)
+    return work
+
+if __name__ == "__main__":
+    list(run_tasks([1, 2], setup, (), ["a", "b"]))
+"""
+
+
+def test_workers_end_when_their_parent_is_killed(tmp_path: Path) -> None:
+    script = tmp_path / "parent.py"
+    script.write_text(PARENT)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    parent = subprocess.Popen(
+        [sys.executable, str(script)], stdout=subprocess.PIPE, text=True, env=environment
+    )
+    assert parent.stdout is not None
+    workers = [int(parent.stdout.readline()) for _ in range(2)]
+    parent.kill()
+    parent.wait()
+    give_up = time.monotonic() + 60
+    while any(Path(f"/proc/{worker}").exists() for worker in workers):
+        assert time.monotonic() < give_up, "a worker outlived its parent"
+        time.sleep(0.05)
