@@ -35,11 +35,14 @@ def export(config: ExportConfig) -> None:
     """Copy the set; `config.dest` is whole afterwards, or not there.
 
     Raises:
-        UsageError: DEST exists.
+        UsageError: DEST exists, or lies in the set.
         ValueError: the set fails its check.
     """
     if config.dest.exists():
         raise UsageError(f"{config.dest}: exists; choose another DEST")
+    if config.dest.resolve().is_relative_to(config.out.resolve()):
+        raise UsageError(f"{config.dest}: inside the set; choose a DEST outside {config.out}")
+    read_manifest(config.out)
     config.dest.parent.mkdir(parents=True, exist_ok=True)
     if config.to == "squad-json":
         write_atomic(config.dest, lambda path: _write_squad_json(config.out, path))
