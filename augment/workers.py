@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -37,6 +38,7 @@ def run_tasks(
         work = setup(*arguments, devices[0])
         yield from map(work, tasks)
         return
+    others = set(multiprocessing.active_children())
     context = multiprocessing.get_context("spawn")
     queue = context.SimpleQueue()
     for device in devices:
@@ -50,6 +52,10 @@ def run_tasks(
             "a worker process died, most likely killed for lack of memory; "
             "run the same command again to go on, with fewer --num-workers"
         ) from error
+    except BaseException:  # an error in a task, or Ctrl-C: do not wait for what nobody will use
+        for worker in set(multiprocessing.active_children()) - others:
+            worker.kill()
+        raise
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
@@ -58,6 +64,7 @@ def _start(
     setup: Callable[..., Callable[[Any], Any]], arguments: tuple[Any, ...], queue: Any
 ) -> None:
     global _work
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     _end_with_parent()
     _work = setup(*arguments, queue.get())
 

@@ -45,7 +45,13 @@ def test_a_killed_worker_is_said_with_the_remedy() -> None:
 
 PARENT = """
 import os, time
+from dataclasses import dataclass
+from augment.command import run
 from augment.workers import run_tasks
+
+@dataclass
+class Nothing:
+    pass
 
 def setup(device):
     def work(task):
@@ -54,21 +60,27 @@ def setup(device):
     return work
 
 if __name__ == "__main__":
-    list(run_tasks([1, 2], setup, (), ["a", "b"]))
+    run(Nothing, lambda _: list(run_tasks([1, 2], setup, (), ["a", "b"])))
 """
 
 
-def test_workers_end_when_their_parent_is_killed(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("sent", "code"), [(signal.SIGKILL, -signal.SIGKILL), (signal.SIGINT, 130)]
+)
+def test_workers_end_when_their_parent_does(sent: int, code: int, tmp_path: Path) -> None:
     script = tmp_path / "parent.py"
     script.write_text(PARENT)
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    pipe = subprocess.PIPE
     parent = subprocess.Popen(
-        [sys.executable, str(script)], stdout=subprocess.PIPE, text=True, env=environment
+        [sys.executable, str(script)], stdout=pipe, stderr=pipe, text=True, env=environment
     )
     assert parent.stdout is not None
     workers = [int(parent.stdout.readline()) for _ in range(2)]
-    parent.kill()
-    parent.wait()
+    parent.send_signal(sent)
+    _, said = parent.communicate(timeout=60)
+    assert parent.returncode == code
+    assert "Traceback" not in said
     give_up = time.monotonic() + 60
     while any(Path(f"/proc/{worker}").exists() for worker in workers):
         assert time.monotonic() < give_up, "a worker outlived its parent"
