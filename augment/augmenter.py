@@ -56,11 +56,13 @@ class Augmenter:
         """Load what the flags of the same names of `augment.build` name.
 
         Raises:
-            ValueError: `glove` is `fit`: there is no corpus to fit to.
+            ValueError: `glove` is `fit`: there is no corpus to fit to; or no candidates wanted.
             FileNotFoundError: nothing of that name.
         """
         if glove == "fit":
             raise ValueError("glove 'fit' needs a corpus; pass a file, 'embedded' or 'none'")
+        if num_candidates < 1:
+            raise ValueError(f"num_candidates {num_candidates}: must be 1 or more")
         model = find_model(
             mlm,
             num_candidates=num_candidates,
@@ -92,8 +94,12 @@ class Augmenter:
             keep_words: words that are never replaced.
 
         Raises:
-            ValueError: an answer is not where it is said to be.
+            ValueError: an answer is not where it is said to be, or a number is out of range.
         """
+        if copies < 1:
+            raise ValueError(f"copies {copies}: must be 1 or more")
+        if not 0 <= replace_probability <= 1:  # false for NaN
+            raise ValueError(f"replace_probability {replace_probability}: must be 0 to 1")
         spans = [a if isinstance(a, Answer) else Answer(*a) for a in answers]
         for answer in spans:
             fault = span_fault(context, answer.text, answer.start)

@@ -57,7 +57,10 @@ class PreviewConfig:
             raise ValueError(f"--replace-probability {self.replace_probability}: must be 0 to 1")
         for name in ("paragraphs", "copies", "num_candidates"):
             if getattr(self, name) < 1:
-                raise ValueError(f"--{name.replace('_', '-')}: must be 1 or more")
+                flag = f"--{name.replace('_', '-')} {getattr(self, name)}"
+                raise ValueError(f"{flag}: must be 1 or more")
+        if self.glove == "fit":
+            raise ValueError("--glove fit: a preview fits nothing; pass a file, embedded or none")
 
 
 def preview(config: PreviewConfig) -> str:
@@ -99,10 +102,10 @@ def preview(config: PreviewConfig) -> str:
 def mark(text: str, answers: Sequence[Answer], replaced: Sequence[tuple[int, int, str]]) -> str:
     """Mark answers and replaced words in a text."""
     begin, end = (UNDERLINE, PLAIN) if sys.stdout.isatty() else (OPENING, CLOSING)
-    inserts = [(start, 2, "[") for start, _, _ in replaced]
+    inserts = [(start, 3, "[") for start, _, _ in replaced]  # at one place: ends first
     inserts += [(stop, 0, f"|{old}]") for _, stop, old in replaced]
     for first, last in _merged([(answer.start, answer.end) for answer in answers]):
-        inserts += [(first, 1, begin), (last, 1, end)]
+        inserts += [(first, 2, begin), (last, 1, end)]
     pieces, done = [], 0
     for at, _, mark in sorted(inserts):
         pieces += [text[done:at], mark]
