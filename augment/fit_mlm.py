@@ -236,6 +236,8 @@ def _write(config: FitMlmConfig, model: Any, tokenizer: Any, record: dict[str, A
     work = config.out.with_name(config.out.name + ".incomplete")
     made = work / "model"
     model.to(getattr(torch, config.save_dtype)).save_pretrained(made)
+    if tokenizer.is_fast:
+        tokenizer.backend_tokenizer.no_truncation()  # that was for our windows alone
     tokenizer.save_pretrained(made)
     write_atomic(made / "fit.json", to_json(record))
     if config.out.exists():
