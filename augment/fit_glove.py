@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from augment.command import UsageError, run, to_json, versions
 from augment.commit import write_atomic
 from augment.cooccurrence import count_pairs, count_vocabulary, lower_words
-from augment.glove import default_cache
+from augment.glove import default_cache, load_vectors
 from augment.glove_model import GloveFit, Report, fit_pairs
 from augment.plan import differences
 from augment.squad import read_squad
@@ -172,6 +172,7 @@ def fit_glove(config: FitGloveConfig) -> dict[str, Any]:
     config.out.parent.mkdir(parents=True, exist_ok=True)
     kept = slice(config.max_words)
     write_vectors(config.out, words[kept], matrix[kept], config.decimals)
+    load_vectors(config.out)  # reads the file back, and leaves the cache that a build maps
     record = {
         **plan,
         "contexts": len(contexts),

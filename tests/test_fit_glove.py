@@ -50,6 +50,13 @@ def as_dict(vocabulary, table):
     }
 
 
+@pytest.fixture(autouse=True)
+def cache(tmp_path_factory, monkeypatch):
+    folder = tmp_path_factory.mktemp("cache")
+    monkeypatch.setenv("TWENTYFOLD_CACHE", str(folder))
+    return folder
+
+
 # Counting
 
 
@@ -213,15 +220,16 @@ def test_written_vectors_are_read_back(tmp_path, name):
     assert np.asarray(read.matrix)[2].tolist() == [0, -1]
 
 
-def test_the_command_writes_vectors_and_a_record(tmp_path, capsys):
+def test_the_command_writes_vectors_and_a_record(tmp_path, capsys, cache):
     train = write_squad(tmp_path / "train.json", TEXTS)
     fit = GloveFit(dimensions=4, min_count=1, epochs=2)
     config = FitGloveConfig(train=str(train), out=tmp_path / "v.txt.gz", fit=fit, max_words=3)
     fit_glove(config)
-    assert load_vectors(config.out, tmp_path / "cache").words == ["the", "a", "cat"]
+    assert load_vectors(config.out).words == ["the", "a", "cat"]
     record = json.loads((tmp_path / "v.txt.gz.json").read_text())
     assert record["settings"]["dimensions"] == 4
     assert record["words"] == 3
+    assert [path.name for path in cache.glob("*/*.npy")] == ["vectors.npy"]
     assert len(record["mean_losses"]) == 2
     first = config.out.read_bytes()
     capsys.readouterr()
