@@ -89,5 +89,6 @@ def _fail(message: object, code: int) -> NoReturn:
         import traceback
 
         traceback.print_exc()
-    print(f"error: {message or 'out of memory'}", file=sys.stderr)
+    unsaid = "out of memory" if isinstance(message, MemoryError) else repr(message)
+    print(f"error: {str(message) or unsaid}", file=sys.stderr)
     sys.exit(code)
