@@ -1,0 +1,172 @@
+"""How a command ends: exit codes, one message, no traceback; and files put in place whole."""
+
+import errno
+import json
+import sys
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import pytest
+import tyro
+
+from augment.command import UsageError, run, to_json, versions
+from augment.commit import locked, remove_leftovers, write_atomic
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialConfig:
+    """A command that does what the test wants."""
+
+    out: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="OUT")]
+    """Where."""
+    number: int = 1
+    """How many."""
+
+    def __post_init__(self) -> None:
+        if self.number < 1:
+            raise ValueError(f"--number {self.number}: must be 1 or more")
+
+
+def end(monkeypatch: pytest.MonkeyPatch, error: BaseException | None, *arguments: str) -> int:
+    def function(config: TrialConfig) -> None:
+        if error:
+            raise error
+
+    monkeypatch.setattr(sys, "argv", ["trial", *(arguments or ("here",))])
+    with pytest.raises(SystemExit) as caught:
+        run(TrialConfig, function)
+    assert isinstance(caught.value.code, int)
+    return caught.value.code
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "message"),
+    [
+        (None, 0, ""),
+        (ValueError("t.json: bad"), 1, "error: t.json: bad\n"),
+        (UsageError("OUT: exists"), 2, "error: OUT: exists\n"),
+        (FileNotFoundError("t.json: no such file"), 1, "error: t.json: no such file\n"),
+        (PermissionError(errno.EACCES, "Permission denied", "o"), 1, "Permission denied: 'o'\n"),
+        (OSError(errno.ENOSPC, "No space", "o/x"), 1, "o/x: the disk is full; free some space"),
+        (OSError(errno.ENOSPC, "No space"), 1, "output: the disk is full; free some space"),
+        (RuntimeError("a worker died"), 1, "error: a worker died\n"),
+        (MemoryError(), 1, "error: out of memory\n"),
+        (ValueError(), 1, "error: ValueError()\n"),
+        (KeyboardInterrupt(), 130, "interrupted; run the same command again to go on"),
+    ],
+)
+def test_exit_codes_and_messages(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    error: BaseException | None,
+    code: int,
+    message: str,
+) -> None:
+    assert end(monkeypatch, error) == code
+    shown = capsys.readouterr()
+    assert message in shown.err
+    assert shown.err.count("\n") == (code != 0)
+    assert shown.out == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["here", "--number", "0"], "--number 0: must be 1 or more"),
+        (["here", "--number", "x"], "--number"),
+        (["here", "--numbr", "3"], "--number"),  # did you mean
+    ],
+)
+def test_wrong_usage(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    message: str,
+) -> None:
+    assert end(monkeypatch, None, *arguments) == 2
+    assert message in " ".join(capsys.readouterr().err.replace("│", " ").split())
+
+
+def test_a_traceback_on_demand(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("TWENTYFOLD_TRACEBACK", "1")
+    assert end(monkeypatch, ValueError("bad")) == 1
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_json_is_written_one_way() -> None:
+    assert to_json({"b": 1, "a": "é"}) == '{\n  "a": "é",\n  "b": 1\n}\n'
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        to_json({"a": float("nan")})
+    assert json.loads(to_json(versions()))["python"].startswith("3.")
+
+
+def fail(path: Path) -> None:
+    path.write_text("half")
+    raise KeyboardInterrupt
+
+
+def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    write_atomic(path, "old")
+    for broken in (fail, "\ud800"):
+        with pytest.raises((KeyboardInterrupt, UnicodeEncodeError)):
+            write_atomic(path, broken)
+        assert [p.name for p in tmp_path.iterdir()] == ["file"]
+        assert path.read_text() == "old"
+    write_atomic(path, b"new")
+    assert path.read_bytes() == b"new"
+
+
+def test_only_our_leftovers_are_removed(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    ours = tmp_path / "data" / f".a.arrow.{'0' * 32}.tmp"
+    for path in (ours, tmp_path / ".theirs.tmp", tmp_path / "a.tmp"):
+        path.touch()
+    assert remove_leftovers(tmp_path) == 1
+    assert sorted(p.name for p in tmp_path.rglob("*")) == [".theirs.tmp", "a.tmp", "data"]
+
+
+def test_a_lock_has_one_holder(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    with locked(path), pytest.raises(RuntimeError, match="lock: another process"), locked(path):
+        pass
+    assert not path.exists()
+    inside: list[int] = []
+    most: list[int] = []
+
+    def work() -> None:
+        for _ in range(50):
+            with locked(path, wait=True):
+                inside.append(1)
+                most.append(len(inside))
+                inside.pop()
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (len(most), max(most)) == (200, 1)
+
+
+def test_a_lock_file_removed_before_it_was_locked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import fcntl
+
+    path, whole, calls = tmp_path / "lock", fcntl.flock, []
+
+    def removed_first(file: Any, flags: int) -> None:
+        calls.append(flags)
+        if len(calls) == 1:  # its holder ends between our opening it and locking it
+            path.unlink()
+        whole(file, flags)
+
+    monkeypatch.setattr(fcntl, "flock", removed_first)
+    with locked(path):
+        assert len(calls) == 2
+        assert path.exists()
