@@ -35,7 +35,8 @@ def read_vocabulary(tokenizer: Any) -> Vocabulary:
     Left out: pieces inside a word, special and unused tokens, tokens that are not text, and (for
     marked vocabularies) tokens without the mark whose marked twin is missing, which are endings.
     """
-    tokens: list[str] = tokenizer.convert_ids_to_tokens(range(len(tokenizer)))
+    found = tokenizer.convert_ids_to_tokens(range(len(tokenizer)))
+    tokens: list[str] = [token or "" for token in found]  # ids may have gaps
     special = set(tokenizer.all_special_ids) | set(tokenizer.added_tokens_decoder)
     marks = [
         mark for mark in ("Ġ", "▁") if sum(t.startswith(mark) for t in tokens) > len(tokens) / 9
