@@ -1,0 +1,63 @@
+"""Which tokens stand for whole words, in vocabularies of either style."""
+
+import numpy as np
+import pytest
+
+from augment.vocabulary import read_vocabulary
+
+
+class Stub:
+    """What is asked of a tokenizer; `None` is a gap between token ids."""
+
+    all_special_ids = (0, 1)
+    added_tokens_decoder = {2: "<added>"}
+
+    def __init__(self, *tokens: str | None) -> None:
+        self.tokens = ["<s>", "<mask>", "<added>", *tokens]
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def convert_ids_to_tokens(self, ids: range) -> list[str | None]:
+        return [self.tokens[i] for i in ids]
+
+    def convert_tokens_to_string(self, tokens: list[str]) -> str:
+        return "".join(tokens).replace("Ġ", " ").replace("▁", " ").replace("â", "\ufffd")
+
+
+def words(stub: Stub) -> dict[tuple[bool, bool], list[str]]:
+    found = read_vocabulary(stub)
+    return {key: [found.texts[i] for i in found.ids[part]] for key, part in found.groups.items()}
+
+
+def test_wordpiece() -> None:
+    stub = Stub("the", "[unused7]", "##ing", "1848", ".", None, "##", "[", "café", "New")
+    # letters alone; then letters and all else: no token is tight
+    assert words(stub) == {
+        (False, True): ["the", "café", "New"],
+        (False, False): ["the", "café", "New", "1848", ".", "["],
+        (True, True): [],
+        (True, False): [],
+    }
+    found = read_vocabulary(stub)
+    assert not found.is_tight.any()
+    assert found.texts[:5] == ["", "", "", "the", ""]
+
+
+@pytest.mark.parametrize("mark", ["Ġ", "▁"])
+def test_vocabularies_that_mark_the_space_before_a_word(mark: str) -> None:
+    marked = [mark + word for word in ("the", "ship", "1848", "##ing", "â", "")]
+    found = words(Stub(*marked, "the", "ing", "1848", ".", "madeupword0001", None))
+    # "ing" has no marked twin, so it is an ending; so is the stop
+    assert found == {
+        (False, True): ["the", "ship"],
+        (False, False): ["the", "ship", "1848", "##ing"],
+        (True, True): ["the"],
+        (True, False): ["the", "1848"],
+    }
+
+
+def test_ids_rise_in_each_group() -> None:
+    found = read_vocabulary(Stub("b", "2", "a", "1", "c", "!"))
+    assert found.ids.tolist() == [3, 5, 7, 4, 6, 8]
+    assert found.ids.dtype == np.int64
