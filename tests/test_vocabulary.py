@@ -9,10 +9,8 @@ from augment.vocabulary import read_vocabulary
 class Stub:
     """What is asked of a tokenizer; `None` is a gap between token ids."""
 
-    all_special_ids = (0, 1)
-    added_tokens_decoder = {2: "<added>"}
-
     def __init__(self, *tokens: str | None) -> None:
+        self.all_special_ids, self.added_tokens_decoder = [0, 1], {2: "<added>"}
         self.tokens = ["<s>", "<mask>", "<added>", *tokens]
 
     def __len__(self) -> int:
