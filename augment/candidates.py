@@ -21,6 +21,8 @@ from augment.commit import file_sha256, write_atomic
 from augment.masked_lm import MaskedLM, MaskedLMSettings, words_alone
 from augment.words import find_words
 
+VERSION = 1
+"""Raised whenever the same inputs and settings would give other candidates."""
 MASKED_LM = 1
 GLOVE = 2
 SOURCE_NAMES = {MASKED_LM: "masked_lm", GLOVE: "glove"}
@@ -86,13 +88,15 @@ def address(setting: Mapping[str, Any]) -> str:
 def context_setting(model_sha256: str | None, settings: MaskedLMSettings) -> dict[str, Any]:
     """Say what shapes the candidates of a masked LM, besides the context's text."""
     if model_sha256 is None:
-        return {"kind": "words", "words": settings.words}
-    return {"kind": "masked_lm", "model_sha256": model_sha256, **asdict(settings)}
+        return {"kind": "words", "version": VERSION, "words": settings.words}
+    kind = {"kind": "masked_lm", "version": VERSION, "model_sha256": model_sha256}
+    return {**kind, **asdict(settings)}
 
 
 def neighbour_setting(vectors_sha256: str, num_candidates: int) -> dict[str, Any]:
     """Say what shapes a word's neighbours, besides the word."""
-    return {"kind": "glove", "vectors_sha256": vectors_sha256, "num_candidates": num_candidates}
+    setting = {"kind": "glove", "version": VERSION, "vectors_sha256": vectors_sha256}
+    return {**setting, "num_candidates": num_candidates}
 
 
 def compute_part(

@@ -69,6 +69,10 @@ class MaskedLM:
         self.prefix, self.suffix = _special_ends(tokenizer)
         self.max_pieces = _max_positions(model, tokenizer) - len(self.prefix) - len(self.suffix)
         self.vocabulary = read_vocabulary(tokenizer)
+        if device == "cpu" and dtype == "bfloat16" and model._supports_attention_backend:
+            from augment.attention import register
+
+            model.set_attn_implementation(register())
         self._split_head(model.eval(), getattr(torch, dtype))
 
     @classmethod

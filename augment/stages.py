@@ -55,6 +55,9 @@ def set_up_candidates(
     if model.folder:
         import torch
 
+        from augment.attention import keep_freed_memory
+
+        keep_freed_memory()
         torch.set_num_threads(max(1, usable_cores() // num_workers))
         masked_lm = MaskedLM.load(str(model.folder), device, model.settings.dtype)
 
