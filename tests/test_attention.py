@@ -36,5 +36,5 @@ def test_models_do_not_attend_to_padding(family: str, request: pytest.FixtureReq
         model.set_attn_implementation(register())
         found = model(input_ids=ids, attention_mask=mask).logits
         alone = model(input_ids=ids[1:, :4]).logits
-    torch.testing.assert_close(found[mask.bool()], expected[mask.bool()])
-    torch.testing.assert_close(found[1:, :4], alone)
+    torch.testing.assert_close(found[mask.bool()], expected[mask.bool()], rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(found[1:, :4], alone, rtol=1e-4, atol=1e-4)
