@@ -134,6 +134,8 @@ def find_sources(config: BuildConfig) -> Sources:
     """Read and hash the inputs."""
     squad = read_squad(config.train, on_bad_answer=config.on_bad_answer)
     squad = squad.limit(config.limit_contexts)
+    if not squad.counts["questions"]:
+        raise ValueError(f"{squad.name}: no questions in it; is this the right file?")
     if config.num_shards and config.num_shards > len(squad.paragraphs):
         raise UsageError(
             f"--num-shards {config.num_shards}: there are only {len(squad.paragraphs)} paragraphs"

@@ -188,8 +188,8 @@ class _Reader:
         ids = Counter(question.id for p in paragraphs for question in p.questions)
         twice = [f"question id {qid!r} occurs {n} times" for qid, n in ids.items() if n > 1]
         raise_faults(self.name, twice, "give every question an id of its own")
-        if not ids:
-            raise ValueError(f"{self.name}: no questions in it; is this the right file?")
+        if not paragraphs:
+            raise ValueError(f"{self.name}: no paragraphs in it; is this the right file?")
         counts = {**self.counts, **_sizes(paragraphs)}
         return SquadSet(tuple(paragraphs), counts, self.name, sha256)
 

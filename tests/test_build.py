@@ -183,6 +183,14 @@ def test_ids_that_copies_will_have_are_refused(
         build(replace(config, train=str(write_json(clash))))
 
 
+def test_a_set_without_questions_is_refused(
+    config: BuildConfig, write_json: Callable[[Any], Path]
+) -> None:
+    empty = write_json(squad([(CONTEXT, [])]))
+    with pytest.raises(ValueError, match=r"train\.json: no questions in it"):
+        build(replace(config, train=str(empty)))
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
