@@ -1,6 +1,7 @@
 """Small things that many tests need: a set, vectors, and masked LMs that fit in a second."""
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,12 @@ for to s daughter son later then wrote read famous small book song bees birds vi
 flower field garden twice once day year queen king never always leaves hive nest do fly city
 house and on it he she they with from 1848 5 00 one two mask un ing
 """.split()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Leave the user's cache alone."""
+    os.environ["TWENTYFOLD_CACHE"] = str(tmp_path_factory.mktemp("cache"))
 
 
 @pytest.fixture(scope="session")
@@ -49,12 +56,12 @@ def train(write_json: Callable[[Any], Path]) -> Path:
 
 @pytest.fixture(scope="session")
 def glove_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Forty words in four dimensions, in Stanford's format."""
+    """A hundred words in four dimensions, in Stanford's format."""
     import numpy as np
 
     path = tmp_path_factory.mktemp("glove") / "tiny.txt"
     random = np.random.default_rng(0)
-    words = [*[w for w in WORDS if w.isalpha()][:40], "leroy", "cafe", "keeper's"]
+    words = [*(word for word in WORDS if word.isalpha()), "leroy", "cafe", "keeper's"]
     lines = (f"{w} " + " ".join(f"{x:.4f}" for x in random.normal(size=4)) for w in words)
     path.write_text("\n".join(lines) + "\n", "utf-8")
     return path
