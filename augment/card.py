@@ -8,7 +8,15 @@ import tyro
 
 from augment.command import run
 from augment.commit import write_atomic
-from augment.shards import ANSWERS, SCHEMA, read_manifest, write_checksums
+from augment.shards import (
+    ANSWERS,
+    SCHEMA,
+    checksum_faults,
+    folder_faults,
+    read_manifest,
+    write_checksums,
+)
+from augment.squad import raise_faults
 
 SIZES = [(10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "100K<n<1M")]
 SIZES += [(10**7, "1M<n<10M"), (10**8, "10M<n<100M")]
@@ -167,6 +175,9 @@ for this set as well. The method is from TinyBERT (Jiao et al. 2020).
 
 
 def _main(config: CardConfig) -> None:
+    faults = folder_faults(config.out) + checksum_faults(config.out)
+    others = [fault for fault in faults if not fault.startswith("README.md")]
+    raise_faults(str(config.out), others, "build the set again, or copy it again")
     write_card(config.out)
     write_checksums(config.out)
     print(config.out / "README.md")

@@ -161,6 +161,8 @@ def _parse(path: Path) -> tuple[list[str], NDArray[np.float32], int]:
                     continue
                 dimensions = dimensions or _dimensions(line)
                 word, vector = _line(line, dimensions)
+                if len(words) == 1 and _dimensions(line) > dimensions:
+                    raise ValueError(f"more numbers than the {dimensions} of the line before")
                 if word in words:
                     skipped += 1
                     continue

@@ -68,7 +68,15 @@ class MaskedLM:
         self.device = torch.device(device)
         self.prefix, self.suffix = _special_ends(tokenizer)
         self.max_pieces = _max_positions(model, tokenizer) - len(self.prefix) - len(self.suffix)
+        if self.max_pieces < 1:
+            raise ValueError(f"{tokenizer.name_or_path}: no positions left for a text")
         self.vocabulary = read_vocabulary(tokenizer)
+        num_rows = model.get_output_embeddings().weight.shape[0]
+        if len(self.vocabulary.texts) > num_rows:
+            raise ValueError(
+                f"{tokenizer.name_or_path}: {len(self.vocabulary.texts)} tokens, but the model has "
+                f"{num_rows}; this tokenizer is another model's"
+            )
         if device == "cpu" and dtype == "bfloat16" and model._supports_attention_backend:
             from augment.attention import register
 

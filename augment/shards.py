@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 CHECKSUMS = "SHA256SUMS"
 SHARD_KEYS = ("file", "rows", "bytes", "sha256")  # what a manifest says of a shard
 BATCH_ROWS = 1000
+BATCH_CHARACTERS = 1 << 28  # of contexts; then a batch ends early, far from Arrow's 2 GiB limit
 COMPRESSION_LEVEL = 3
 ANSWERS = pa.struct([("text", pa.list_(pa.string())), ("answer_start", pa.list_(pa.int32()))])
 SCHEMA = pa.schema(
@@ -251,11 +252,13 @@ def _rows(paragraphs: Iterable[AugmentedParagraph]) -> Iterator[Row]:
 
 def _batched(rows: Iterable[Row]) -> Iterator[list[Row]]:
     batch: list[Row] = []
+    size = 0
     for row in rows:
         batch.append(row)
-        if len(batch) == BATCH_ROWS:
+        size += len(row[2])
+        if len(batch) == BATCH_ROWS or size >= BATCH_CHARACTERS:
             yield batch
-            batch = []
+            batch, size = [], 0
     if batch:
         yield batch
 

@@ -60,7 +60,10 @@ class SquadSet:
     """Of the file's bytes; of a shard folder's manifest; of a hub data set's fingerprint."""
 
     def limit(self, num_paragraphs: int | None) -> "SquadSet":
-        """Keep the first `num_paragraphs` paragraphs (all of them for None)."""
+        """Keep the first `num_paragraphs` paragraphs (all of them for None).
+
+        Counts of what was ignored or dropped stay those of the whole file.
+        """
         kept = self.paragraphs[:num_paragraphs]
         return replace(self, paragraphs=kept, counts={**self.counts, **_sizes(kept)})
 

@@ -233,3 +233,8 @@ def test_real_vectors(shared: Path, tmp_path: Path) -> None:
     assert "million" in neighbours(table, ["billion"], 5)["billion"]
     rows = list(range(0, 2446, 100))
     assert nearest(table, rows, 15).tolist() == brute_force(table, rows, 15).tolist()
+
+
+def test_a_short_first_line_does_not_set_the_dimensions(write: Callable[..., Path]) -> None:
+    with pytest.raises(ValueError, match="line 2: more numbers than the 1 of the line before"):
+        load_vectors(write("the 1\nof 1 2\nto 1 2\n"))

@@ -177,3 +177,11 @@ def test_spread_agrees_with_one_on_real_text(shared: Path) -> None:
         if asked
     ]
     assert sum(common) / len(common) > 0.8
+
+
+def test_another_models_tokenizer_is_refused(tiny_bert: Path, tiny_roberta: Path) -> None:
+    from transformers import AutoModelForMaskedLM, AutoTokenizer
+
+    model = AutoModelForMaskedLM.from_pretrained(tiny_bert)
+    with pytest.raises(ValueError, match="this tokenizer is another model's"):
+        MaskedLM(model, AutoTokenizer.from_pretrained(tiny_roberta), "cpu", "float32")
