@@ -7,13 +7,13 @@ last of two win and sort NaN anywhere. Here each of these stops with the ids.
 import hashlib
 import json
 import math
-import os
 import platform
 from collections.abc import Iterable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from augment.commit import write_atomic
 from augment.squad import raise_faults
 
 PREDICT_CONFIG = "predict.json"
@@ -110,17 +110,9 @@ def signature(**parts: object) -> str:
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Write a file under another name first, so that it is there in full or not at all."""
+    """Write a file, and the folders to it, in full or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.unfinished")
-    try:
-        with unfinished.open("w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    write_atomic(path, text)
 
 
 def _id_faults(found: Mapping[str, Any], ids: Iterable[str], what: str) -> list[str]:
