@@ -26,9 +26,9 @@ from augment.commit import locked, remove_leftovers, rename_folder, write_atomic
 from augment.manifest import make_manifest, summary
 from augment.masking import MaskingRule
 from augment.plan import differences, make_plan, read_plan
-from augment.shards import read_manifest, write_checksums
+from augment.shards import folder_faults, read_manifest, write_checksums
 from augment.sources import Sources, find_model, find_vectors, read_keep_words
-from augment.squad import OnBadAnswer, read_squad
+from augment.squad import OnBadAnswer, raise_faults, read_squad
 from augment.stages import compute_candidates, write_shards
 from augment.words import WordRule
 
@@ -167,6 +167,7 @@ def _is_done(config: BuildConfig, plan: dict[str, Any]) -> bool:
     if config.overwrite:
         return False
     _refuse_other(out, plan)
+    raise_faults(str(out), folder_faults(out), "pass --overwrite to build it again")
     return True
 
 
@@ -228,14 +229,12 @@ def _finish(
     write_atomic(incomplete / "run.json", to_json(record))
     shutil.rmtree(incomplete / "receipts")  # killed after this, shards without one are made again
     write_checksums(incomplete)
+    replaced = config.out.with_name(f".{config.out.name}.replaced")
     if config.out.exists() and any(config.out.iterdir()):  # --overwrite
-        old = config.out.with_name(config.out.name + ".old")
-        shutil.rmtree(old, ignore_errors=True)
-        rename_folder(config.out, old)
-        rename_folder(incomplete, config.out)
-        shutil.rmtree(old)
-    else:
-        rename_folder(incomplete, config.out)
+        shutil.rmtree(replaced, ignore_errors=True)
+        rename_folder(config.out, replaced)
+    rename_folder(incomplete, config.out)
+    shutil.rmtree(replaced, ignore_errors=True)
     return record
 
 

@@ -131,6 +131,16 @@ def test_run_again_it_says_it_is_complete(
     assert digests(config.out) == before
 
 
+def test_a_damaged_set_is_not_called_complete(config: BuildConfig) -> None:
+    build(config)
+    shard = next((config.out / "data").iterdir())
+    shard.write_bytes(shard.read_bytes()[:-1])
+    with pytest.raises(ValueError, match=rf"{shard.name}(?s:.)*--overwrite"):
+        build(config)
+    build(replace(config, overwrite=True))
+    check(config.out)
+
+
 def test_another_configuration_is_refused_with_the_keys(config: BuildConfig) -> None:
     build(config)
     before = digests(config.out)

@@ -156,7 +156,7 @@ def test_overwriting_keeps_the_old_set_until_the_new_one_is_whole(config: BuildC
     def work() -> None:
         def watch(number: int, done: bool) -> None:
             names = {path.name for path in config.out.parent.iterdir()}
-            whole = {"set", "set.old"} & names
+            whole = {"set", ".set.replaced"} & names
             if not whole:
                 os._exit(249)
             seen.append(number)
@@ -166,3 +166,4 @@ def test_overwriting_keeps_the_old_set_until_the_new_one_is_whole(config: BuildC
 
     assert in_child(work) == 0
     assert check(config.out)["shards"] == 3
+    assert {path.name for path in config.out.parent.iterdir()} == {"set", "set.candidates"}
