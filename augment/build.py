@@ -91,8 +91,23 @@ class BuildConfig:
             raise ValueError(f"--replace-probability {self.replace_probability}: must be 0 to 1")
         if not 0 <= self.seed < 2**64:
             raise ValueError(f"--seed {self.seed}: must be 0 or more, below 2**64")
+        if not self.out.name:
+            raise ValueError(f"OUT {self.out}: name the folder that is to be made")
+        inside = (self.out.resolve(), self.incomplete.resolve())
+        if any(self.candidates_folder.resolve().is_relative_to(folder) for folder in inside):
+            raise ValueError(f"--candidates {self.candidates}: inside OUT; keep them elsewhere")
         if self.mlm == self.glove == "none":
             raise ValueError("--mlm none --glove none: nothing to take candidates from")
+
+    @property
+    def incomplete(self) -> Path:
+        """Where the set is built."""
+        return self.out.with_name(self.out.name + ".incomplete")
+
+    @property
+    def replaced(self) -> Path:
+        """Where the set that --overwrite replaces stands for the moment between two renames."""
+        return self.out.with_name(f".{self.out.name}.replaced")
 
     @property
     def candidates_folder(self) -> Path:
@@ -110,9 +125,11 @@ def build(config: BuildConfig) -> dict[str, Any]:
     started = time.monotonic()
     sources = find_sources(config)
     plan = make_plan(config, sources)
-    incomplete = config.out.with_name(config.out.name + ".incomplete")
+    incomplete = config.incomplete
     config.out.parent.mkdir(parents=True, exist_ok=True)
     with locked(config.out.with_name(config.out.name + ".lock")):
+        if config.replaced.is_dir() and not config.out.exists():
+            rename_folder(config.replaced, config.out)  # killed between the two renames
         if _is_done(config, plan):
             _say(f"{config.out} is complete and was built with this configuration")
             record: dict[str, Any] = json.loads((config.out / "run.json").read_bytes())
@@ -160,7 +177,7 @@ def _is_done(config: BuildConfig, plan: dict[str, Any]) -> bool:
         UsageError: OUT is another set and --overwrite was not given, or no set at all.
     """
     out = config.out
-    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+    if not _holds_anything(out):
         return False
     if not (out / "manifest.json").is_file():
         raise UsageError(f"{out}: exists and is not a set made here; choose another OUT")
@@ -169,6 +186,10 @@ def _is_done(config: BuildConfig, plan: dict[str, Any]) -> bool:
     _refuse_other(out, plan)
     raise_faults(str(out), folder_faults(out), "pass --overwrite to build it again")
     return True
+
+
+def _holds_anything(path: Path) -> bool:
+    return path.exists() and (not path.is_dir() or any(path.iterdir()))
 
 
 def _refuse_other(folder: Path, plan: dict[str, Any]) -> None:
@@ -185,14 +206,18 @@ def _refuse_other(folder: Path, plan: dict[str, Any]) -> None:
 def _prepare(config: BuildConfig, incomplete: Path, plan: dict[str, Any]) -> None:
     """Make the working folder, or take over the one of an interrupted run."""
     if incomplete.is_dir():
+        remove_leftovers(incomplete)
+    if _holds_anything(incomplete):
+        if read_plan(incomplete) is None:
+            raise UsageError(f"{incomplete}: is needed, and holds what is not ours; move it away")
         if config.overwrite and differences(read_plan(incomplete) or {}, plan):
             shutil.rmtree(incomplete)
         else:
             _refuse_other(incomplete, plan)
-            remove_leftovers(incomplete)
+    incomplete.mkdir(exist_ok=True)
+    write_atomic(incomplete / "plan.json", to_json(plan))  # first: it makes the folder ours
     for folder in (incomplete / "data", incomplete / "receipts"):
-        folder.mkdir(parents=True, exist_ok=True)
-    write_atomic(incomplete / "plan.json", to_json(plan))
+        folder.mkdir(exist_ok=True)
 
 
 def _parts(config: BuildConfig, sources: Sources) -> tuple[Parts, Parts | None]:
@@ -229,12 +254,13 @@ def _finish(
     write_atomic(incomplete / "run.json", to_json(record))
     shutil.rmtree(incomplete / "receipts")  # killed after this, shards without one are made again
     write_checksums(incomplete)
-    replaced = config.out.with_name(f".{config.out.name}.replaced")
-    if config.out.exists() and any(config.out.iterdir()):  # --overwrite
-        shutil.rmtree(replaced, ignore_errors=True)
-        rename_folder(config.out, replaced)
+    if _holds_anything(config.out):
+        if not config.overwrite:
+            raise UsageError(f"{config.out}: somebody put files there meanwhile; move them away")
+        shutil.rmtree(config.replaced, ignore_errors=True)
+        rename_folder(config.out, config.replaced)
     rename_folder(incomplete, config.out)
-    shutil.rmtree(replaced, ignore_errors=True)
+    shutil.rmtree(config.replaced, ignore_errors=True)
     return record
 
 

@@ -73,6 +73,14 @@ def card_text(manifest: dict[str, Any], data_files: str = "data/train-*.arrow") 
     return f"---\n{head.to_yaml()}\n---\n\n{_body(manifest)}"
 
 
+def _questions(manifest: dict[str, Any]) -> str:
+    number, limit = (
+        manifest["input_counts"]["questions"],
+        manifest["plan"]["input"]["limit_contexts"],
+    )
+    return f"the {number:,} questions" + (f" of the first {limit:,} paragraphs" if limit else "")
+
+
 def _has_impossible(manifest: dict[str, Any]) -> bool:
     return bool(manifest["input_counts"]["impossible_questions"])
 
@@ -114,7 +122,7 @@ def _body(manifest: dict[str, Any]) -> str:
     )
     return f"""# {plan["input"]["name"]}, {copies}x augmented by word replacement
 
-{manifest["rows"]:,} rows: the {inputs["questions"]:,} questions of `{plan["input"]["name"]}`
+{manifest["rows"]:,} rows: {_questions(manifest)} of `{plan["input"]["name"]}`
 (SHA-256 `{plan["input"]["sha256"][:16]}`), each once as it was and {copies} times over a context in
 which words were replaced. Questions and answers are unchanged, and every answer stands letter for
 letter at its `answer_start`, in every copy.
@@ -131,7 +139,9 @@ its answer, or an impossible one may have become answerable.
 ## How it was made
 
 Each word that is allowed to change is replaced with probability {plan["replace_probability"]} by a
-word drawn uniformly from its candidates (seed {plan["seed"]}; word rule `{plan["words"]}`):
+word drawn uniformly from its candidates (seed {plan["seed"]}; word rule `{plan["words"]}`;
+{len(plan["keep_words"])} words kept by a list; on wrong answers in the input:
+`{plan["input"]["on_bad_answer"]}`):
 
 {chr(10).join(made_with)}
 
@@ -155,8 +165,9 @@ re-joined: case, accents, spaces and line breaks are the original's.
 
 ## Licence and sources
 
-SQuAD is by Rajpurkar et al. (2016, 2018), on text of English Wikipedia, CC BY-SA 4.0, which holds
-for this set as well. The method is from TinyBERT (Jiao et al. 2020).
+SQuAD is by Rajpurkar et al. (2016, 2018), on text of English Wikipedia, CC BY-SA 4.0; a set made
+from it is under the same licence. If the input was another text, its own licence holds: change
+this section and the head. The method is from TinyBERT (Jiao et al. 2020).
 
 ```bibtex
 @inproceedings{{rajpurkar-etal-2018-know,

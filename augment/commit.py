@@ -8,6 +8,7 @@ import fcntl
 import hashlib
 import os
 import re
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -55,9 +56,19 @@ def rename_folder(source: Path, target: Path) -> None:
     fsync_folder(target.parent)
 
 
-def remove_leftovers(folder: Path) -> int:
-    """Delete temporary files that a killed run left; give their number."""
-    found = [path for path in folder.rglob(".*.tmp") if TEMPORARY.fullmatch(path.name)]
+def remove_leftovers(folder: Path, older_than: float = 0) -> int:
+    """Delete temporary files that a killed run left; give their number.
+
+    Args:
+        folder: searched with everything below it.
+        older_than: seconds; where others may be writing, a file of theirs is younger.
+    """
+    latest = time.time() - older_than
+    found = [
+        path
+        for path in folder.rglob(".*.tmp")
+        if TEMPORARY.fullmatch(path.name) and path.stat().st_mtime <= latest
+    ]
     for path in found:
         path.unlink(missing_ok=True)
     return len(found)

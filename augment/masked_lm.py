@@ -88,18 +88,26 @@ class MaskedLM:
         """Load a masked LM from a folder, a hub id, or `embedded`.
 
         Raises:
-            ValueError: the tokenizer has no mask token, or the head is of an unknown build.
+            ValueError: the tokenizer has no mask token, the weights are damaged or lack a head, or
+                the head is of an unknown build.
             OSError: nothing of that name.
         """
         import torch
+        from safetensors import SafetensorError
         from transformers import AutoModelForMaskedLM, AutoTokenizer
         from transformers.utils import logging
 
         logging.disable_progress_bar()
         folder = model_folder(name)
-        model = AutoModelForMaskedLM.from_pretrained(
-            folder, dtype=torch.float32, use_safetensors=True
-        )
+        try:
+            model, found = AutoModelForMaskedLM.from_pretrained(
+                folder, dtype=torch.float32, use_safetensors=True, output_loading_info=True
+            )
+        except SafetensorError as error:
+            raise ValueError(f"{name}: damaged weights ({error}); fetch the model again") from error
+        if found["missing_keys"]:
+            missing = ", ".join(sorted(found["missing_keys"])[:3])
+            raise ValueError(f"{name}: no masked LM, its weights lack {missing}; pass one that is")
         return cls(model, AutoTokenizer.from_pretrained(folder), device, dtype)
 
     def candidates(
@@ -236,6 +244,8 @@ class MaskedLM:
             logits = self.head(inputs_embeds=gathered).logits[0, : len(places), columns]
             wanted = min(2 * num_candidates + SPARE, logits.shape[1])
             values, indices = logits.topk(wanted)
+        if not torch.isfinite(values).all():
+            raise ValueError("the masked LM gave NaN or infinite logits; try --dtype float32")
         token_ids = self.vocabulary.ids[columns][indices.cpu().numpy()]
         order = np.lexsort((token_ids, -values.cpu().numpy()))
         return np.take_along_axis(token_ids, order, axis=1)

@@ -4,6 +4,18 @@ import hashlib
 from itertools import chain
 from pathlib import Path
 
+from augment.commit import file_sha256
+
+TOKENIZER_AND_CONFIG = (
+    "config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.txt",
+    "vocab.json",
+    "merges.txt",
+)
 EMBEDDED = Path(__file__).parent / "embedded"
 
 
@@ -36,12 +48,11 @@ def model_sha256(folder: Path) -> str:
     weights = sorted(folder.glob("model*.safetensors"))
     if not weights:
         raise FileNotFoundError(f"{folder}: no model.safetensors in it")
-    names = ("config.json", "tokenizer.json", "vocab.txt", "vocab.json", "merges.txt")
     digest = hashlib.sha256()
-    for path in chain(weights, (folder / name for name in names)):
+    for path in chain(weights, (folder / name for name in TOKENIZER_AND_CONFIG)):
         if path.is_file():
             digest.update(path.name.encode() + b"\0")
-            digest.update(hashlib.sha256(path.read_bytes()).digest())
+            digest.update(bytes.fromhex(file_sha256(path)))
     return digest.hexdigest()
 
 
@@ -54,7 +65,9 @@ def pick_device(device: str) -> str:
     import torch
 
     if device == "cuda" and not torch.cuda.is_available():
-        raise ValueError("--device cuda: this torch sees no GPU")
+        raise ValueError(
+            "--device cuda: this torch sees no GPU; pass --device cpu, or install another torch"
+        )
     return ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
 
 

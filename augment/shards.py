@@ -107,7 +107,8 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     path = folder / "manifest.json"
     if not path.is_file():
         raise FileNotFoundError(
-            f"{folder}: no manifest.json in it, so not a finished set; build it to the end"
+            f"{folder}: no manifest.json in it, so not a finished set; "
+            "build it to the end, or pass a SQuAD JSON file"
         )
     try:
         manifest: dict[str, Any] = json.loads(path.read_bytes())

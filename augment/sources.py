@@ -4,12 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from augment.command import existing_file
 from augment.glove import Vectors, load_vectors
 from augment.masked_lm import MaskedLMSettings
 from augment.masking import MaskingRule
 from augment.models import EMBEDDED, model_folder, model_sha256, pick_device, pick_dtype
-from augment.squad import SquadSet
-from augment.words import WordRule
+from augment.squad import SquadSet, raise_faults
+from augment.words import WordRule, find_words
 
 BATCH_TOKENS = {"cpu": 2048, "cuda": 65536}
 
@@ -87,11 +88,23 @@ def find_vectors(name: str, contexts: Sequence[str]) -> tuple[Vectors | None, st
 
 
 def read_keep_words(path: Path | None) -> frozenset[str]:
-    """Read a list of words, one a line, in lower case."""
+    """Read a list of words, one a line, in lower case.
+
+    Raises:
+        ValueError: not UTF-8, or lines that are several words, which would never match.
+        FileNotFoundError: no such file.
+    """
     if path is None:
         return frozenset()
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        lines = existing_file(path, "file of words").read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: not UTF-8 at byte {error.start}") from error
-    return frozenset(line.strip().lower() for line in lines if line.strip())
+        raise ValueError(f"{path}: not UTF-8 at byte {error.start}; save it as UTF-8") from error
+    words = {number: line.strip() for number, line in enumerate(lines, 1) if line.strip()}
+    faults = [
+        f"line {number}: {text!r} is {len(spans)} words: {', '.join(text[s:e] for s, e in spans)}"
+        for number, text in words.items()
+        if len(spans := find_words(text)) != 1
+    ]
+    raise_faults(str(path), faults, "write each word that is to be kept on a line of its own")
+    return frozenset(text.lower() for text in words.values())

@@ -18,6 +18,7 @@ from augment.squad import Paragraph
 from augment.workers import run_tasks
 
 CONTEXTS_PER_PART = 128  # contexts whose candidates are computed and stored together
+ABANDONED_SECONDS = 3600  # after which nobody is still writing a part
 SHARE_BINS = 20  # of the histogram of the share of words replaced
 
 
@@ -28,7 +29,7 @@ def compute_candidates(
     texts = [paragraph.context for paragraph in sources.squad.paragraphs]
     for parts in (contexts, neighbours):
         if parts and parts.folder.is_dir():
-            remove_leftovers(parts.folder)
+            remove_leftovers(parts.folder, ABANDONED_SECONDS)
     missing = sorted(CandidateStore(contexts, None).missing(texts), key=len)
     groups = [
         missing[at : at + CONTEXTS_PER_PART] for at in range(0, len(missing), CONTEXTS_PER_PART)

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -264,3 +265,48 @@ def test_the_real_set_in_small(shared: Path, glove_file: Path, tmp_path: Path) -
     )
     build(config)
     assert check(config.out)["rows"] == read_manifest(config.out)["input_counts"]["questions"] * 21
+
+
+def test_a_reader_is_no_masked_lm(config: BuildConfig, tiny_bert: Path, tmp_path: Path) -> None:
+    from transformers import AutoModelForQuestionAnswering, AutoTokenizer
+
+    folder = tmp_path / "reader"
+    AutoModelForQuestionAnswering.from_pretrained(tiny_bert).save_pretrained(folder)
+    AutoTokenizer.from_pretrained(tiny_bert).save_pretrained(folder)
+    with pytest.raises(ValueError, match=r"reader: no masked LM, its weights lack cls\.pred"):
+        build(replace(config, mlm=str(folder)))
+
+
+def test_cut_weights_are_named(config: BuildConfig, tiny_bert: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(tiny_bert, tmp_path / "cut")
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    with pytest.raises(ValueError, match="cut: damaged weights"):
+        build(replace(config, mlm=str(folder)))
+
+
+def test_candidates_are_not_kept_inside_the_set(tmp_path: Path) -> None:
+    out = tmp_path / "set"
+    for folder in (out / "kept", tmp_path / "set.incomplete", out):
+        with pytest.raises(ValueError, match="inside OUT"):
+            BuildConfig(train="t.json", out=out, candidates=folder)
+
+
+def test_what_is_not_ours_beside_out_is_left_alone(config: BuildConfig) -> None:
+    config.incomplete.mkdir()
+    (config.incomplete / "thesis.txt").write_text("years of work")
+    for overwrite in (False, True):
+        with pytest.raises(UsageError, match="holds what is not ours"):
+            build(replace(config, overwrite=overwrite))
+    assert (config.incomplete / "thesis.txt").read_text() == "years of work"
+
+
+def test_words_to_keep_are_single_words(config: BuildConfig, tmp_path: Path) -> None:
+    listed = tmp_path / "keep.txt"
+    listed.write_text("\ufefflighthouse\nNew York\n\nU.S.\n", "utf-8")
+    with pytest.raises(ValueError, match=r"(?s)line 2: 'New York' is 2 words.*line 4: 'U.S.'"):
+        build(replace(config, keep_words=listed))
+    listed.write_text("\ufeffLighthouse\n", "utf-8")
+    build(replace(config, keep_words=listed))
+    assert read_manifest(config.out)["counts"]["words_kept_by_list"] == 1
+    assert all("lighthouse" in row["context"] for row in list(read_rows(config.out))[: 6 * 21])

@@ -167,3 +167,33 @@ def test_overwriting_keeps_the_old_set_until_the_new_one_is_whole(config: BuildC
     assert in_child(work) == 0
     assert check(config.out)["shards"] == 3
     assert {path.name for path in config.out.parent.iterdir()} == {"set", "set.candidates"}
+
+
+@pytest.mark.slow
+def test_killed_while_overwriting(config: BuildConfig, tmp_path: Path) -> None:
+    build(config)
+    old = digests(config.out)
+    other = replace(config, seed=1, overwrite=True)
+    new_out = replace(other, out=tmp_path / "other" / "set")
+    build(new_out)
+    new = digests(new_out.out)
+    keep = shutil.copytree(config.out.parent, tmp_path / "keep")
+    steps = count_steps(other, tmp_path)
+    for point in [(number, after) for number in range(steps - 30, steps) for after in (0, 1)]:
+        shutil.rmtree(config.out.parent)
+        shutil.copytree(keep, config.out.parent)
+
+        def kill(number: int, done: bool, point: tuple[int, int] = point) -> None:
+            if (number, done) == point:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        def work(kill: Callable[[int, bool], None] = kill) -> None:
+            disturb(kill)
+            build(other)
+
+        assert in_child(work) in (-signal.SIGKILL, 0), point
+        replaced = config.replaced if not config.out.exists() else config.out
+        assert digests(replaced) in (old, new), point
+        assert in_child(lambda: build(other)) == 0, point
+        assert digests(config.out) == new, point
+        assert not config.replaced.exists(), point
