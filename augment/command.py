@@ -46,7 +46,7 @@ def run(config_type: type[Config], function: Callable[[Config], Any]) -> NoRetur
     except (ValueError, RuntimeError, MemoryError) as error:
         _fail(error, 1)
     except KeyboardInterrupt:
-        _fail("interrupted; run the same command again to go on where it stopped", 130)
+        _fail("interrupted; run the same command again", 130)
     sys.exit(0)
 
 

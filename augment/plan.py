@@ -38,7 +38,11 @@ def make_plan(config: "BuildConfig", sources: Sources) -> dict[str, Any]:
         }
     glove = None
     if sources.vectors:
-        glove = {"name": sources.vectors_name, "sha256": sources.vectors.sha256}
+        glove = {
+            "name": sources.vectors_name,
+            "sha256": sources.vectors.sha256,
+            "skipped_lines": sources.vectors.skipped_lines,
+        }
     return {
         "format": FORMAT,
         "input": {

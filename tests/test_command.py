@@ -54,7 +54,7 @@ def end(monkeypatch: pytest.MonkeyPatch, error: BaseException | None, *arguments
         (RuntimeError("a worker died"), 1, "error: a worker died\n"),
         (MemoryError(), 1, "error: out of memory\n"),
         (ValueError(), 1, "error: ValueError()\n"),
-        (KeyboardInterrupt(), 130, "interrupted; run the same command again to go on"),
+        (KeyboardInterrupt(), 130, "interrupted; run the same command again"),
     ],
 )
 def test_exit_codes_and_messages(
