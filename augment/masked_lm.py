@@ -71,6 +71,8 @@ class MaskedLM:
         if self.max_pieces < 1:
             raise ValueError(f"{tokenizer.name_or_path}: no positions left for a text")
         self.vocabulary = read_vocabulary(tokenizer)
+        if model.get_output_embeddings() is None:
+            raise ValueError(f"{type(model).__name__}: a masked-LM head of an unsupported build")
         num_rows = model.get_output_embeddings().weight.shape[0]
         if len(self.vocabulary.texts) > num_rows:
             raise ValueError(
@@ -190,7 +192,7 @@ class MaskedLM:
     ) -> Iterator[tuple[int, int, NDArray[np.int64]]]:
         input_ids = np.full((num_rows, length), self.tokenizer.pad_token_id or 0, np.int64)
         attention_mask = np.zeros((num_rows, length), np.int64)
-        input_ids[:, 0], attention_mask[:, 0] = self.prefix[0], 1  # what a blank row keeps
+        input_ids[:, 0], attention_mask[:, 0] = self.tokenizer.mask_token_id, 1  # a blank row
         places: dict[tuple[bool, bool], list[tuple[int, int, int, int]]] = defaultdict(list)
         for index, (number, row, ids) in enumerate(batch):
             line = [*self.prefix, *ids[row.start : row.stop], *self.suffix]

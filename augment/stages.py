@@ -157,8 +157,11 @@ def read_receipt(incomplete: Path, name: str) -> dict[str, Any] | None:
     path, shard = incomplete / "receipts" / f"{name}.json", incomplete / "data" / name
     if not path.is_file() or not shard.is_file():
         return None
-    receipt: dict[str, Any] = json.loads(path.read_bytes())
-    return receipt if file_sha256(shard) == receipt["sha256"] else None
+    try:
+        receipt: dict[str, Any] = json.loads(path.read_bytes())
+        return receipt if file_sha256(shard) == receipt["sha256"] else None
+    except (ValueError, KeyError):  # damaged: as good as none
+        return None
 
 
 def _devices(device_class: str, num_workers: int | None, num_tasks: int) -> list[str]:
