@@ -8,6 +8,8 @@ import errno
 import os
 import shutil
 import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +20,7 @@ import torch
 
 from augment.build import BuildConfig, build
 from augment.check import check
-from tests.test_build import digests
+from tests.test_build import ROOT, command, digests
 
 STEPS = ("fsync", "mkdir", "open", "rename", "replace", "rmdir", "unlink")
 
@@ -197,3 +199,27 @@ def test_killed_while_overwriting(config: BuildConfig, tmp_path: Path) -> None:
         assert in_child(lambda: build(other)) == 0, point
         assert digests(config.out) == new, point
         assert not config.replaced.exists(), point
+
+
+@pytest.mark.slow
+def test_killed_with_a_model_and_workers(
+    train: Path, glove_file: Path, tiny_bert: Path, tmp_path: Path
+) -> None:
+    def arguments(out: Path) -> list[str]:
+        sources = ["--mlm", str(tiny_bert), "--glove", str(glove_file), "--num-shards", "3"]
+        return [str(train), str(out), *sources, "--num-workers", "2"]
+
+    undisturbed, out = tmp_path / "undisturbed" / "set", tmp_path / "work" / "set"
+    assert command(*arguments(undisturbed)).returncode == 0
+    for seconds in (1.0, 2.0, 3.0, 3.5, 4.0, 5.0):  # from reading to the last rename
+        killed = subprocess.Popen(
+            [sys.executable, "-m", "augment.build", *arguments(out)], cwd=ROOT
+        )
+        try:
+            killed.wait(seconds)
+        except subprocess.TimeoutExpired:
+            killed.kill()
+            killed.wait()
+    done = command(*arguments(out))
+    assert done.returncode == 0, done.stderr
+    assert digests(out) == digests(undisturbed)
