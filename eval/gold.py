@@ -15,6 +15,7 @@ from typing import Any
 from augment.squad import SquadSet, load_json, raise_faults, read_squad
 
 REMEDY = "mend the data set; every question needs an id of its own and a list of answers"
+SHAPE = "is this a SQuAD file?"
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,21 +123,32 @@ def _raw_question(qa: Any, context: Any, where: str) -> GoldQuestion:
         spot = f"{where}: question {qid}: answers"
         texts = tuple(_get(answer, "text", spot) for answer in _list(answers, spot))
     for value in (*(texts or ()), *(v for v in (text, context) if v is not None)):
-        if not isinstance(value, str):
-            raise ValueError(f"{where}: question {qid}: expected a text, found {value!r:.60}")
+        _check_text(value, f"{where}: question {qid}")
     if not isinstance(impossible, bool | None):
         raise ValueError(f"{where}: question {qid}: is_impossible is {impossible!r:.60}")
     return GoldQuestion(qid, text, context, texts, impossible)
 
 
+def _check_text(value: Any, where: str) -> None:
+    if not isinstance(value, str):
+        raise ValueError(f"{where}: expected a text, found {value!r:.60}")
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(
+            f"{where}: a lone surrogate at character {error.start} of {value!r:.60}; "
+            "mend the escape sequence"
+        ) from error
+
+
 def _get(value: Any, key: str, where: str) -> Any:
     if not isinstance(value, Mapping):
-        raise ValueError(f"{where}: expected an object, found {type(value).__name__}")
+        raise ValueError(f"{where}: expected an object, found {type(value).__name__}; {SHAPE}")
     return value.get(key)
 
 
 def _list(value: Any, where: str) -> Sequence[Any]:
     if not isinstance(value, list | tuple):
         found = "nothing" if value is None else type(value).__name__
-        raise ValueError(f"{where}: expected a list, found {found}")
+        raise ValueError(f"{where}: expected a list, found {found}; {SHAPE}")
     return value

@@ -6,8 +6,8 @@ last of two win and sort NaN anywhere. Here each of these stops with the ids.
 
 import hashlib
 import json
-import math
 import platform
+import sys
 from collections.abc import Iterable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -29,6 +29,8 @@ def read_submission(path: Path) -> tuple[dict[str, Any], str]:
         ValueError: not JSON, not one object, or ids that occur twice, named.
         FileNotFoundError: no such file.
     """
+    if path.is_dir():
+        raise ValueError(f"{path}: a folder; name the file in it, such as predictions.json")
     raw = path.read_bytes()
     twice: list[str] = []
 
@@ -78,9 +80,11 @@ def check_probabilities(
     faults = _id_faults(na_probs, ids, "no-answer probability")
     for qid, value in na_probs.items():
         number = isinstance(value, int | float) and not isinstance(value, bool)
-        if not number or not math.isfinite(value):
+        if not number or not abs(value) <= sys.float_info.max:  # nor an int that no float holds
             shown = "null" if value is None else repr(value)[:40]
-            faults.append(f"question {qid}: the no-answer probability is {shown}")
+            faults.append(
+                f"question {qid}: the no-answer probability is {shown}, not a finite number"
+            )
     raise_faults(name, faults, PROBABILITIES_REMEDY)
 
 

@@ -180,6 +180,12 @@ def test_faulty_predictions_name_the_ids(tmp_path, text, message):
     assert message in str(caught.value)
 
 
+def test_a_folder_is_no_file_of_predictions(tmp_path):
+    (tmp_path / "dev.json").write_text(json.dumps(DATASET))
+    with pytest.raises(ValueError, match=r"a folder; name the file in it, such as predictions"):
+        score_files(SquadV2(dev=str(tmp_path / "dev.json"), predictions=tmp_path))
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -187,6 +193,7 @@ def test_faulty_predictions_name_the_ids(tmp_path, text, message):
         ('{"one": 0.5, "two": null}', "question two: the no-answer probability is null"),
         ('{"one": 0.5, "two": "0.1"}', "question two: the no-answer probability is '0.1'"),
         ('{"one": 0.5, "two": true}', "question two: the no-answer probability is True"),
+        (f'{{"one": 0.5, "two": 1{"0" * 400}}}', "question two: the no-answer probability is 1000"),
         ('{"one": 0.5}', "question two: no no-answer probability"),
     ],
 )
@@ -208,6 +215,7 @@ def test_faulty_probabilities_name_the_ids(tmp_path, text, message):
     ("content", "message"),
     [
         ({"data": {}}, "data: expected a list"),
+        ({"id": "x"}, "data: expected a list, found nothing; is this a SQuAD file?"),
         ({"data": [{"title": "t"}]}, "paragraphs: expected a list, found nothing"),
         (squad(), "no questions"),
         (squad(("one", []), ("one", [])), "'one' occurs 2 times"),
