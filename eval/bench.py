@@ -149,7 +149,9 @@ def _memory(model: str, gold: list[GoldQuestion], folder: Path) -> Comparison:
     for dtype in ("float32", "bfloat16"):
         command = [sys.executable, "-m", "eval.predict", model, str(dev), str(folder / dtype)]
         start = time.perf_counter()
-        subprocess.run([*command, "--device", "cpu", "--dtype", dtype], check=True)
+        subprocess.run(
+            [*command, "--device", "cpu", "--dtype", dtype], check=True, stdout=subprocess.DEVNULL
+        )
         seconds.append(time.perf_counter() - start)
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024**2
     note = f"{len(gold)} questions; peak memory {peak:.2f} GiB"

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any, Literal
 
 import numpy as np
@@ -93,6 +94,7 @@ def predict(config: Predict) -> dict[str, str]:
     Raises:
         UsageError: OUT holds predictions of another configuration.
         ValueError: a data set without contexts, or a checkpoint that is no reader.
+        OSError: OUT cannot be written.
     """
     with _processes(config.device):
         questions, dev_sha256 = read_gold(config.dev)
@@ -103,6 +105,8 @@ def predict(config: Predict) -> dict[str, str]:
         if done is not None:
             print(f"{config.out}: complete already", file=sys.stderr)
             return done
+        if process_rank()[0] == 0:
+            _probe(config.out)
         reader = Reader.load(
             config.model,
             protocol=config.rules,
@@ -116,6 +120,7 @@ def predict(config: Predict) -> dict[str, str]:
         if process_rank()[0] == 0:
             files = dict(_files(predictions, answers, may_be_null, config.n_best_size))
             _write(config, files, {**identity, "counts": reader.counts})
+            print(f"{config.out}: {len(predictions)} questions predicted")
         return predictions
 
 
@@ -162,23 +167,42 @@ def _finished(config: Predict, identity: Mapping[str, Any]) -> dict[str, str] | 
 
     Raises:
         UsageError: another configuration's predictions are there, and no --overwrite.
+        ValueError: predict.json is damaged.
     """
     record = config.out / PREDICT_CONFIG
     if config.overwrite or not record.is_file():
         return None
-    found = json.loads(record.read_text(encoding="utf-8"))
+    try:
+        found = json.loads(record.read_text(encoding="utf-8"))
+        hashes = dict(found["files"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"{record}: damaged ({type(error).__name__}: {error}); delete it, or pass --overwrite"
+        ) from error
     different = [key for key, value in identity.items() if found.get(key) != value]
     if different:
         listed = ", ".join(f"{key} {found.get(key)!r}" for key in different)
         raise UsageError(
             f"{config.out}: predictions made with {listed}; choose another OUT or --overwrite"
         )
-    for name, sha256 in found["files"].items():
+    for name, sha256 in hashes.items():
         path = config.out / name
         if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != sha256:
             return None
     predictions: dict[str, str] = json.loads((config.out / "predictions.json").read_text("utf-8"))
     return predictions
+
+
+def _probe(out: Path) -> None:
+    """Make OUT and try to write there, before hours are spent on what goes into it."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=out) as file:
+            file.write(b"?")
+    except OSError as error:
+        raise OSError(
+            f"{out}: cannot write into this folder ({error.strerror}); choose another OUT"
+        ) from error
 
 
 def _files(
@@ -221,14 +245,14 @@ def _write(config: Predict, files: Mapping[str, str], record: Mapping[str, Any])
     for name, text in files.items():
         write_whole(config.out / name, text)
         hashes[name] = hashlib.sha256(text.encode()).hexdigest()
-    names = {"model": _shown(config.model), "dev": _shown(config.dev)}
+    names = {"model": shown_name(config.model), "dev": shown_name(config.dev)}
     made = {**record, **names, "files": hashes, "versions": versions()}
     write_whole(config.out / PREDICT_CONFIG, to_json(made))
 
 
-def _shown(source: str) -> str:
+def shown_name(source: str | Path) -> str:
     """Leave this machine's folders out of a record that travels with the predictions."""
-    return Path(source).resolve().name if Path(source).exists() else source
+    return Path(source).resolve().name if Path(source).exists() else str(source)
 
 
 def _dump(value: Mapping[str, Any]) -> str:

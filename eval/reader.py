@@ -1,8 +1,10 @@
 """A reader: a checkpoint with a span head, its tokenizer and a protocol, asked in batches."""
 
+import json
 import os
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -176,7 +178,7 @@ def load_checkpoint(name: str | Path, *, dtype: Dtype, allow_bin: bool) -> tuple
     """Load a fast tokenizer and a span model in eval mode; safetensors, unless `allow_bin`.
 
     Raises:
-        ValueError: no span head in the checkpoint, or no fast tokenizer.
+        ValueError: no span head in the checkpoint, no fast tokenizer, or damaged files.
         OSError: nothing of that name, or no safetensors.
     """
     import torch
@@ -186,14 +188,16 @@ def load_checkpoint(name: str | Path, *, dtype: Dtype, allow_bin: bool) -> tuple
     if not sys.stderr.isatty():
         logging.disable_progress_bar()
     os.environ.setdefault("DISABLE_SAFETENSORS_CONVERSION", "1")  # no bot's files by the back door
-    tokenizer = AutoTokenizer.from_pretrained(name)
+    with _damage_named(name, "configuration or tokenizer"):
+        tokenizer = AutoTokenizer.from_pretrained(name)
     if not tokenizer.is_fast:
         raise ValueError(f"{name}: no fast tokenizer; this needs the tokenizer's tokenizer.json")
     arguments = {"dtype": getattr(torch, dtype), "output_loading_info": True}
     try:
-        model, found = AutoModelForQuestionAnswering.from_pretrained(
-            name, use_safetensors=True, **arguments
-        )
+        with _damage_named(name, "weights"):
+            model, found = AutoModelForQuestionAnswering.from_pretrained(
+                name, use_safetensors=True, **arguments
+            )
     except OSError as error:
         if not allow_bin:
             raise OSError(
@@ -201,16 +205,34 @@ def load_checkpoint(name: str | Path, *, dtype: Dtype, allow_bin: bool) -> tuple
                 "that you trust, pass --allow-bin"
             ) from error
         print(f"{name}: reading pickled weights (pytorch_model.bin), as allowed", file=sys.stderr)
-        model, found = AutoModelForQuestionAnswering.from_pretrained(
-            name, use_safetensors=False, weights_only=True, **arguments
-        )
+        with _damage_named(name, "weights"):
+            model, found = AutoModelForQuestionAnswering.from_pretrained(
+                name, use_safetensors=False, weights_only=True, **arguments
+            )
     if found["missing_keys"]:
         missing = ", ".join(sorted(found["missing_keys"])[:5])
         raise ValueError(
-            f"{name}: the checkpoint lacks {missing}; it is no reader yet; fine-tune it with "
-            "python -m distill.finetune"
+            f"{name}: the checkpoint lacks {missing}; it is no reader yet; name a checkpoint "
+            "that was fine-tuned on SQuAD"
         )
     return tokenizer, model.eval()
+
+
+@contextmanager
+def _damage_named(name: str | Path, what: str) -> Iterator[None]:
+    """Name the checkpoint where a library fails over damaged bytes.
+
+    safetensors and tokenizers raise bare exceptions, transformers a KeyError or a JSON error
+    without a file's name; what these libraries say in their own words stays as it is.
+    """
+    try:
+        yield
+    except Exception as error:
+        clear = isinstance(error, OSError | ValueError | RuntimeError | ImportError | MemoryError)
+        if clear and not isinstance(error, json.JSONDecodeError | UnicodeDecodeError):
+            raise
+        said = f"{type(error).__name__}: {error}"
+        raise ValueError(f"{name}: damaged {what} ({said}); fetch it again") from error
 
 
 def pick_device(wanted: Device) -> "torch.device":
@@ -218,7 +240,10 @@ def pick_device(wanted: Device) -> "torch.device":
     import torch
 
     if wanted == "cuda" and not torch.cuda.is_available():
-        raise UsageError("--device cuda: this PyTorch finds no GPU")
+        raise UsageError(
+            "--device cuda: this PyTorch finds no GPU; pass --device cpu, or install a torch that "
+            "serves this GPU"
+        )
     if wanted == "cpu" or not torch.cuda.is_available():
         return torch.device("cpu")
     return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))

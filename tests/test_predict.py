@@ -144,7 +144,7 @@ def test_lower_precision_runs(config):
 
 def test_an_encoder_without_span_head_is_no_reader(config, tmp_path):
     bare = save_bert(tmp_path / "bare", head=False)
-    with pytest.raises(ValueError, match=r"lacks qa_outputs\.bias.*fine-tune it"):
+    with pytest.raises(ValueError, match=r"lacks qa_outputs\.bias.*fine-tuned on SQuAD"):
         predict(replace(config, model=str(bare)))
 
 
@@ -167,7 +167,7 @@ def test_nan_weights_are_an_error(config, tmp_path):
     model.save_pretrained(folder)
     with pytest.raises(ValueError, match="NaN or infinite logits"):
         predict(replace(config, model=str(folder)))
-    assert not config.out.exists()
+    assert list(config.out.iterdir()) == []
 
 
 def test_windows_longer_than_the_model(config):
@@ -181,6 +181,10 @@ def test_windows_longer_than_the_model(config):
         (lambda data: data["data"][0]["paragraphs"][0].pop("context"), "question q0a: no context"),
         (lambda data: data["data"][0]["paragraphs"][1]["qas"][0].pop("question"), "q1a: no quest"),
         (lambda data: data["data"].clear(), "no questions"),
+        (
+            lambda data: data["data"][0]["paragraphs"][1].update(context="ab\ud800"),
+            "question q1a: a lone surrogate at character 2 .*; mend the escape sequence",
+        ),
     ],
 )
 def test_faulty_data_sets(config, change, message):
@@ -198,6 +202,27 @@ def test_questions_without_labels_are_predicted_too(config):
             del qa["answers"], qa["is_impossible"]
     Path(config.dev).write_text(json.dumps(data))
     assert len(predict(config)) == 6
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "{}", '{"files": 1}'])
+def test_a_damaged_record_is_named(config, text):
+    config.out.mkdir()
+    (config.out / "predict.json").write_text(text)
+    with pytest.raises(ValueError, match=r"out/predict\.json: damaged .*; delete it, or pass --ov"):
+        predict(config)
+    assert len(predict(replace(config, overwrite=True))) == 6
+
+
+@pytest.mark.parametrize("below", ["", "deeper"])
+def test_out_is_tried_before_the_model_is_loaded(config, below):
+    config.out.write_text("a file")
+    with pytest.raises(OSError, match=r"out.*: cannot write into this folder .*; choose another"):
+        predict(replace(config, out=config.out / below, model="no/such/model/here"))
+
+
+def test_success_is_said_on_stdout(config, capsys):
+    predict(config)
+    assert capsys.readouterr().out == f"{config.out}: 6 questions predicted\n"
 
 
 def test_help_starts_without_torch():

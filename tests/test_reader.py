@@ -2,7 +2,9 @@
 
 import pytest
 
+from augment.command import UsageError
 from eval.predict import Protocol, Reader
+from eval.reader import pick_device
 from eval.windows import cut_windows
 from tests.tiny_readers import CONTEXTS, save_bert
 
@@ -73,3 +75,24 @@ def test_n_best_out_of_range(reader, n_best):
 def test_nothing_of_that_name(tmp_path):
     with pytest.raises(OSError, match="nowhere"):
         Reader.load(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "what"),
+    [
+        ("model.safetensors", b"1234", "weights .SafetensorError"),
+        ("tokenizer.json", b'{"version": "1.0", "mod', "configuration or tokenizer .JSONDecode"),
+        ("tokenizer.json", b"{}", "configuration or tokenizer .KeyError"),
+    ],
+)
+def test_damaged_files_of_a_checkpoint(tmp_path, file, text, what):
+    folder = save_bert(tmp_path / "bert")
+    (folder / file).write_bytes(text)
+    with pytest.raises(ValueError, match=f"bert: damaged {what}.*; fetch it again"):
+        Reader.load(folder, protocol=PROTOCOL, device="cpu")
+
+
+def test_cuda_without_a_gpu_says_what_to_do(monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(UsageError, match="finds no GPU; pass --device cpu, or install a torch"):
+        pick_device("cuda")
