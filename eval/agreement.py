@@ -14,6 +14,7 @@ from typing import Any, Literal
 import tyro
 
 from augment.command import UsageError, run, to_json, versions
+from eval.predict import shown_name, weights_sha256
 from eval.protocol import Protocol
 from eval.reader import Device, Dtype, Reader
 from eval.squad_v1 import percent
@@ -109,8 +110,27 @@ def agreement(config: Agreement) -> dict[str, Any]:
         ),
     }
     if config.out_file is not None:
-        write_whole(config.out_file, to_json({**figures, "versions": versions()}))
+        record = {**figures, "configuration": _configuration(config, protocol)}
+        write_whole(config.out_file, to_json({**record, "versions": versions()}))
     return figures
+
+
+def _configuration(config: Agreement, protocol: Protocol) -> dict[str, Any]:
+    """Everything that the figures depend on, without this machine's folders."""
+    from augment.shards import manifest_sha256
+
+    return {
+        "augmented": shown_name(config.augmented),
+        "augmented_sha256": manifest_sha256(config.augmented),
+        "model": shown_name(config.model),
+        "model_sha256": weights_sha256(config.model) or config.model,
+        "sample": config.sample,
+        "protocol": asdict(protocol),
+        "dtype": config.dtype,
+        "device": config.device,
+        "batch_size": config.batch_size,
+        "allow_bin": config.allow_bin,
+    }
 
 
 def pick_rows(

@@ -1,11 +1,15 @@
 """eval.agreement: groups and shares by hand, and a real reader over a few rows."""
 
+import json
+
 import pytest
 
+from augment.build import BuildConfig, build
 from augment.command import UsageError
 from eval.agreement import (
     Agreement,
     JudgedRow,
+    agreement,
     by_copy,
     by_share,
     judge,
@@ -13,8 +17,10 @@ from eval.agreement import (
     share_replaced,
     table,
 )
+from eval.predict import weights_sha256
 from eval.protocol import Protocol
 from eval.reader import Reader
+from tests.small_sets import small_set
 from tests.tiny_readers import save_bert
 
 
@@ -116,6 +122,23 @@ def test_rows_are_judged_by_the_readers_own_answers(reader):
 def test_copies_without_their_original(reader):
     with pytest.raises(ValueError, match="question x: copies without their original"):
         judge([row("x", 1, "the cat")], reader)
+
+
+def test_the_file_says_how_the_figures_were_made(tmp_path, glove_file, monkeypatch, capsys):
+    """The tiny reader has 64 positions, so the protocol's windows are made short."""
+    (tmp_path / "train.json").write_text(json.dumps(small_set()))
+    places = {"train": str(tmp_path / "train.json"), "out": tmp_path / "set"}
+    build(BuildConfig(**places, mlm="none", glove=str(glove_file), num_shards=1, num_workers=1))
+    model, written = save_bert(tmp_path / "bert"), tmp_path / "figures.json"
+    short = {"max_seq_length": 40, "doc_stride": 8, "max_query_length": 12}
+    monkeypatch.setattr("eval.agreement.Protocol", lambda name: Protocol(name=name, **short))
+    agreement(Agreement(augmented=tmp_path / "set", model=str(model), sample=2, out_file=written))
+    text = written.read_text()
+    made = json.loads(text)["configuration"]
+    assert (made["augmented"], made["model"], made["sample"]) == ("set", "bert", 2)
+    assert (made["dtype"], made["model_sha256"]) == ("float32", weights_sha256(model))
+    assert made["protocol"]["max_answer_length"] == 30
+    assert str(tmp_path) not in text
 
 
 def test_usage():
