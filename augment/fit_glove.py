@@ -31,6 +31,10 @@ ALGORITHM = 1
 DEFAULT_FIT = GloveFit()
 
 
+class TooLittleText(ValueError):
+    """There is nothing to fit vectors to."""
+
+
 def fit_vectors(
     texts: Iterable[str], config: GloveFit, report: Report | None = None
 ) -> tuple[list[str], NDArray[np.float32]]:
@@ -45,19 +49,19 @@ def fit_vectors(
         Words, the most frequent first, and their vectors, (words, dimensions).
 
     Raises:
-        ValueError: fewer than two words are frequent enough, or no two stand in one text.
+        TooLittleText: fewer than two words are frequent enough, or no two stand in one text.
     """
     tokenized = [lower_words(text) for text in texts]
     vocabulary = count_vocabulary(tokenized, config.min_count)
     if len(vocabulary) < 2:
         distinct = len(set().union(*tokenized))
-        raise ValueError(
+        raise TooLittleText(
             f"{len(vocabulary)} of {distinct} distinct words occur {config.min_count} times or "
             "more; vectors need two: give more text or lower --min-count"
         )
     pairs = count_pairs(tokenized, vocabulary, config.window)
     if not len(pairs.count):
-        raise ValueError("no two words stand in one text; vectors need neighbours")
+        raise TooLittleText("no two words stand in one text; vectors need neighbours")
     del tokenized
     return vocabulary, fit_pairs(pairs, len(vocabulary), config, report)
 
@@ -95,10 +99,30 @@ def fitted_to(texts: Sequence[str], config: GloveFit = DEFAULT_FIT) -> Path:
         digest.update(hashlib.sha256(text.encode()).digest())
     path = default_cache() / f"fitted-{digest.hexdigest()[:16]}.txt"
     if not path.is_file():
-        words, matrix = fit_vectors(texts, config, _reporter(config.epochs, []))
+        try:
+            words, matrix = fit_vectors(texts, config, _reporter(config.epochs, []))
+        except TooLittleText as error:
+            raise ValueError(
+                f"{len(texts)} contexts: too little text to fit vectors to; pass --glove embedded, "
+                "none, or a file"
+            ) from error
         path.parent.mkdir(parents=True, exist_ok=True)
         write_vectors(path, words, matrix)
     return path
+
+
+def read_record(path: Path, made: Path) -> dict[str, Any] | None:
+    """Read the record of how `made` was made; None if there is none.
+
+    Raises:
+        ValueError: it is damaged.
+    """
+    if not path.is_file():
+        return None
+    try:
+        return dict(json.loads(path.read_bytes()))
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{path}: damaged ({error}); delete {made} and run again") from error
 
 
 def _reporter(num_epochs: int, losses: list[float]) -> Report:
@@ -143,7 +167,7 @@ def fit_glove(config: FitGloveConfig) -> dict[str, Any]:
         UsageError: OUT was made with other settings and may not be replaced.
         ValueError: too little text.
     """
-    squad = read_squad(config.train)
+    squad = read_squad(config.train, on_bad_answer="drop")  # the contexts are all that counts
     plan = {
         "input": {"name": squad.name, "sha256": squad.sha256},
         "settings": {
@@ -154,23 +178,28 @@ def fit_glove(config: FitGloveConfig) -> dict[str, Any]:
     }
     record_path = config.out.with_name(config.out.name + ".json")
     if config.out.exists() and not config.overwrite:
-        record: dict[str, Any] = (
-            json.loads(record_path.read_bytes()) if record_path.exists() else {}
-        )
+        record = read_record(record_path, config.out)
+        if record is None:
+            raise UsageError(
+                f"{config.out}: exists and is not a file made here; choose another OUT, or pass "
+                "--overwrite to replace it"
+            )
         different = differences({key: record.get(key) for key in plan}, plan)
         if different:
             raise UsageError(
                 f"{config.out} was made otherwise; pass --overwrite to replace it:\n  "
                 + "\n  ".join(different)
             )
-        print(f"{config.out}: complete already")
-        return record
+        if "words" in record:  # else a run was killed before it was done
+            print(f"{config.out}: complete already")
+            return record
     started = time.monotonic()
     losses: list[float] = []
     contexts = list(dict.fromkeys(paragraph.context for paragraph in squad.paragraphs))
     words, matrix = fit_vectors(contexts, config.fit, _reporter(config.fit.epochs, losses))
     config.out.parent.mkdir(parents=True, exist_ok=True)
     kept = slice(config.max_words)
+    write_atomic(record_path, to_json(plan))  # killed after this, the same command goes on
     write_vectors(config.out, words[kept], matrix[kept], config.decimals)
     load_vectors(config.out)  # reads the file back, and leaves the cache that a build maps
     record = {

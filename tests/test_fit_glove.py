@@ -250,6 +250,54 @@ def test_other_settings_into_the_same_file_are_refused(tmp_path):
         fit_glove(other)
 
 
+def small_config(tmp_path, **more):
+    train = write_squad(tmp_path / "train.json", TEXTS)
+    fit = GloveFit(dimensions=4, min_count=1, epochs=1)
+    return FitGloveConfig(train=str(train), out=tmp_path / "v.txt", fit=fit, **more)
+
+
+def test_a_run_killed_before_its_record_goes_on(tmp_path, monkeypatch):
+    config = small_config(tmp_path)
+    with monkeypatch.context() as killed:
+        killed.setattr("augment.fit_glove.load_vectors", lambda _: 1 / 0)  # after the vectors
+        with pytest.raises(ZeroDivisionError):
+            fit_glove(config)
+    assert config.out.is_file()
+    assert fit_glove(config)["words"] == 10
+    assert json.loads((tmp_path / "v.txt.json").read_text())["words"] == 10
+
+
+def test_vectors_from_elsewhere_are_left_alone(tmp_path):
+    config = small_config(tmp_path)
+    config.out.write_text("word 1 2\n")
+    with pytest.raises(UsageError, match=r"v.txt: exists and is not a file made here"):
+        fit_glove(config)
+    assert config.out.read_text() == "word 1 2\n"
+    assert fit_glove(small_config(tmp_path, overwrite=True))["words"] == 10
+
+
+def test_a_damaged_record_is_named(tmp_path):
+    config = small_config(tmp_path)
+    fit_glove(config)
+    (tmp_path / "v.txt.json").write_text('{"inp')
+    with pytest.raises(ValueError, match=r"v.txt.json: damaged \(.*\); delete .*v.txt and run"):
+        fit_glove(config)
+
+
+def test_wrong_answers_do_not_matter(tmp_path):
+    wrong = {"text": "the", "answer_start": 5}
+    paragraphs = [("the cat and the dog " * 3, [question("q", wrong)])]
+    (tmp_path / "train.json").write_text(json.dumps(squad(paragraphs)))
+    fit = GloveFit(dimensions=4, min_count=1, epochs=1)
+    config = FitGloveConfig(train=str(tmp_path / "train.json"), out=tmp_path / "v.txt", fit=fit)
+    assert fit_glove(config)["words"] == 4
+
+
+def test_a_build_of_too_little_text_names_its_own_options():
+    with pytest.raises(ValueError, match=r"1 contexts: too little text .* --glove embedded, none"):
+        fitted_to(["a cat sat"])
+
+
 def test_fitted_to_fits_once(tmp_path, monkeypatch):
     monkeypatch.setenv("TWENTYFOLD_CACHE", str(tmp_path))
     fit = GloveFit(dimensions=4, min_count=1, epochs=1)
