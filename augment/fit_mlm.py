@@ -10,6 +10,7 @@ on from its last checkpoint. `augment.build --mlm OUT` uses the model.
 import json
 import random
 import shutil
+import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -19,11 +20,12 @@ import tyro
 from augment.command import UsageError, run, to_json, versions
 from augment.commit import rename_folder, write_atomic
 from augment.compact_mlm import CompactShape, cut_compact
+from augment.fit_glove import read_record
 from augment.masked_batches import group_by_length, measure, tokenize_windows
 from augment.masked_training import MaskedSteps, Training, train
 from augment.models import model_folder, model_sha256, pick_device, pick_dtype
 from augment.plan import differences
-from augment.squad import read_squad
+from augment.squad import SquadSet, read_squad
 
 MEASURED_SHARE = 0.15  # of the held-out wordpieces, whatever was masked in training
 HELD_OUT_EVERY = 50
@@ -86,23 +88,48 @@ class FitMlmConfig:
                 raise UsageError(f"--{name.replace('_', '-')} {value}: must be above 0")
         if not 0 < self.mask_share < 1:
             raise UsageError(f"--mask-share {self.mask_share}: must be between 0 and 1")
+        if self.limit_contexts is not None and self.limit_contexts < 1:
+            raise UsageError(f"--limit-contexts {self.limit_contexts}: must be 1 or more")
+        if self.max_seq_length < 3:
+            raise UsageError(
+                f"--max-seq-length {self.max_seq_length}: must be 3 or more, a wordpiece and two "
+                "special tokens"
+            )
+        if not 0 <= self.seed < 2**32:  # NumPy's limit
+            raise UsageError(f"--seed {self.seed}: must be 0 or more, below 2**32")
+        for name in ("kd_weight", "hard_weight"):
+            value = getattr(self, name)
+            if not 0 <= value < float("inf"):  # false for NaN
+                raise UsageError(f"--{name.replace('_', '-')} {value}: must be 0 or more")
+        if self.kd_weight == self.hard_weight == 0:
+            raise UsageError("--kd-weight 0 --hard-weight 0: nothing to learn from")
+
+    @property
+    def incomplete(self) -> Path:
+        """Where the model is made."""
+        return self.out.with_name(self.out.name + ".incomplete")
+
+    @property
+    def replaced(self) -> Path:
+        """Where the model that --overwrite replaces stands for the moment between two renames."""
+        return self.out.with_name(f".{self.out.name}.replaced")
 
 
 def fit_mlm(config: FitMlmConfig) -> dict[str, Any]:
     """Adapt the model, write its folder and give the record that lies in it.
 
     Raises:
-        UsageError: OUT was made with other settings and may not be replaced.
-        ValueError: no text, or a teacher with another vocabulary.
+        UsageError: OUT was made with other settings, or elsewhere, and may not be replaced.
+        ValueError: no text, a model without a masked-LM head, or a teacher with another vocabulary.
     """
     plan = _plan(config)
+    if config.replaced.is_dir() and not config.out.exists():
+        rename_folder(config.replaced, config.out)  # killed between the two renames
     record = _finished(config, plan)
     if record is not None:
         print(f"{config.out}: complete already")
         return record
-    work = config.out.with_name(config.out.name + ".incomplete")
-    work.mkdir(parents=True, exist_ok=True)
-    write_atomic(work / "plan.json", to_json(plan))
+    _hide_progress_bars()
     tokenizer, teacher = _load_teacher(config)
     rows, held_out = _read_rows(config, tokenizer)
     model = _start(config, teacher, tokenizer, rows)
@@ -110,7 +137,9 @@ def fit_mlm(config: FitMlmConfig) -> dict[str, Any]:
     batches = group_by_length(rows, config.batch_tokens)
     num_steps = max(1, round(len(batches) * config.epochs))
     steps = MaskedSteps(batches, tokenizer, config.mask_share, config.seed, num_steps)
-    train(model, teacher, steps, training, work)
+    config.incomplete.mkdir(parents=True, exist_ok=True)
+    write_atomic(config.incomplete / "plan.json", to_json(plan))
+    train(model, teacher, steps, training, config.incomplete)
     dev = group_by_length(held_out, config.batch_tokens)
     scores = measure(model, tokenizer, dev, MEASURED_SHARE, teacher)
     record = {**plan, "held_out": scores, "versions": versions()}
@@ -127,8 +156,8 @@ def _plan(config: FitMlmConfig) -> dict[str, Any]:
     names = {"mlm": config.mlm, "teacher": config.teacher}
     return {
         "settings": settings,
-        "text": read_squad(config.train).sha256,
-        "held_out_text": config.dev and read_squad(config.dev, split="validation").sha256,
+        "text": _read_text(config.train).sha256,
+        "held_out_text": config.dev and _read_text(config.dev, "validation").sha256,
         "models": {
             key: name if name in (None, "compact") else model_sha256(model_folder(name))
             for key, name in names.items()
@@ -137,35 +166,55 @@ def _plan(config: FitMlmConfig) -> dict[str, Any]:
 
 
 def _finished(config: FitMlmConfig, plan: dict[str, Any]) -> dict[str, Any] | None:
-    """Give the record of a finished run with this plan; clear away what may be replaced."""
-    work = config.out.with_name(config.out.name + ".incomplete")
-    for folder, name in ((config.out, "fit.json"), (work, "plan.json")):
-        if not folder.exists():
+    """Give the record of a finished run with this plan; forget an unfinished one with another."""
+    for folder, name in ((config.out, "fit.json"), (config.incomplete, "plan.json")):
+        if not _holds_anything(folder):
             continue
-        path = folder / name
-        record: dict[str, Any] = json.loads(path.read_bytes()) if path.is_file() else {}
+        record = read_record(folder / name, folder)
+        if record is None:
+            raise UsageError(
+                f"{folder}: exists and is not a model made here (no {name}); choose another OUT, "
+                "or move it away"
+            )
         different = differences({key: record.get(key) for key in plan}, plan)
         if different and not config.overwrite:
             raise UsageError(
                 f"{folder} was made otherwise; pass --overwrite to replace it:\n  "
                 + "\n  ".join(different)
             )
-        if different:
+        if different and folder == config.incomplete:
             shutil.rmtree(folder)
-        elif folder == config.out and not config.overwrite:
+        elif not different and folder == config.out and not config.overwrite:
             return record
     return None
 
 
+def _holds_anything(path: Path) -> bool:
+    return path.exists() and (not path.is_dir() or any(path.iterdir()))
+
+
+def _hide_progress_bars() -> None:
+    """Keep transformers' progress bars out of log files."""
+    from transformers.utils import logging
+
+    if not sys.stderr.isatty():
+        logging.disable_progress_bar()
+
+
+def _read_text(source: str, split: str = "train") -> SquadSet:
+    """Read a set for its contexts, wherever its answers may be."""
+    return read_squad(source, split=split, on_bad_answer="drop")
+
+
 def _read_rows(config: FitMlmConfig, tokenizer: Any) -> tuple[list[list[int]], list[list[int]]]:
     """Read and tokenise the text; give shuffled rows to train on, and rows held out."""
-    squad = read_squad(config.train).limit(config.limit_contexts)
+    squad = _read_text(config.train).limit(config.limit_contexts)
     texts = list(dict.fromkeys(paragraph.context for paragraph in squad.paragraphs))
     if config.dev is None:
         held_out = texts[::HELD_OUT_EVERY]
         texts = [text for number, text in enumerate(texts) if number % HELD_OUT_EVERY]
     else:
-        paragraphs = read_squad(config.dev, split="validation").paragraphs
+        paragraphs = _read_text(config.dev, "validation").paragraphs
         held_out = list(dict.fromkeys(paragraph.context for paragraph in paragraphs))
     if not texts or not held_out:
         raise ValueError(f"{config.train}: too few contexts to train on some and hold out others")
@@ -196,7 +245,14 @@ def _load(name: str, device: str) -> Any:
     import torch
     from transformers import AutoModelForMaskedLM
 
-    model = AutoModelForMaskedLM.from_pretrained(model_folder(name), dtype=torch.float32)
+    model, found = AutoModelForMaskedLM.from_pretrained(
+        model_folder(name), dtype=torch.float32, output_loading_info=True
+    )
+    if found["missing_keys"]:
+        missing = ", ".join(sorted(found["missing_keys"])[:3])
+        raise ValueError(
+            f"{name}: no masked-LM head (the checkpoint lacks {missing}); pass a masked LM"
+        )
     return _fast(model, device)
 
 
@@ -233,17 +289,20 @@ def _write(config: FitMlmConfig, model: Any, tokenizer: Any, record: dict[str, A
     """Put the model in place: whole, or not at all."""
     import torch
 
-    work = config.out.with_name(config.out.name + ".incomplete")
-    made = work / "model"
+    made = config.incomplete / "model"
     model.to(getattr(torch, config.save_dtype)).save_pretrained(made)
     if tokenizer.is_fast:
         tokenizer.backend_tokenizer.no_truncation()  # that was for our windows alone
     tokenizer.save_pretrained(made)
     write_atomic(made / "fit.json", to_json(record))
-    if config.out.exists():
-        shutil.rmtree(config.out)
+    if _holds_anything(config.out):
+        if not config.overwrite:
+            raise UsageError(f"{config.out}: somebody put files there meanwhile; move them away")
+        shutil.rmtree(config.replaced, ignore_errors=True)
+        rename_folder(config.out, config.replaced)
     rename_folder(made, config.out)
-    shutil.rmtree(work)
+    shutil.rmtree(config.replaced, ignore_errors=True)
+    shutil.rmtree(config.incomplete)
 
 
 def main() -> None:

@@ -295,6 +295,54 @@ def test_other_settings_into_the_same_folder_are_refused(tiny_bert, corpus, tmp_
     fit_mlm(settings(corpus, tmp_path, mlm=str(tiny_bert), epochs=2, overwrite=True))
 
 
+def test_a_folder_from_elsewhere_is_left_alone(tiny_bert, corpus, tmp_path):
+    config = settings(corpus, tmp_path, mlm=str(tiny_bert), overwrite=True)
+    config.out.mkdir()
+    (config.out / "thesis.txt").write_text("mine")
+    with pytest.raises(UsageError, match=r"fitted: exists and is not a model made here"):
+        fit_mlm(config)
+    assert os.listdir(config.out) == ["thesis.txt"]
+
+
+def test_the_old_model_stays_until_the_new_one_is_whole(tiny_bert, corpus, tmp_path, monkeypatch):
+    first = settings(corpus, tmp_path, mlm=str(tiny_bert), epochs=1)
+    first.out.mkdir()  # an empty folder may be filled
+    record = fit_mlm(first)
+    other = settings(corpus, tmp_path, mlm=str(tiny_bert), epochs=2, overwrite=True)
+    with monkeypatch.context() as killed:
+        killed.setattr("augment.fit_mlm.train", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            fit_mlm(other)
+    assert json.loads((first.out / "fit.json").read_text()) == record
+    first.out.rename(other.replaced)  # as if killed between the two renames
+    assert fit_mlm(other)["settings"]["epochs"] == 2
+    assert sorted(os.listdir(tmp_path)) == ["corpus.json", "fitted"]
+
+
+def test_a_damaged_record_is_named(tiny_bert, corpus, tmp_path):
+    config = settings(corpus, tmp_path, mlm=str(tiny_bert))
+    config.out.mkdir()
+    (config.out / "fit.json").write_text('{"set')
+    with pytest.raises(ValueError, match=r"fit.json: damaged \(.*\); delete .*fitted and run"):
+        fit_mlm(config)
+
+
+@pytest.mark.parametrize("role", ["mlm", "teacher"])
+def test_a_model_without_a_head_is_refused(tiny_bert, corpus, tmp_path, role):
+    headless = tmp_path / "headless"
+    load(tiny_bert).bert.save_pretrained(headless)
+    AutoTokenizer.from_pretrained(tiny_bert).save_pretrained(headless)
+    names = {"mlm": str(tiny_bert), role: str(headless)}
+    with pytest.raises(ValueError, match=r"headless: no masked-LM head \(the checkpoint lacks cls"):
+        fit_mlm(settings(corpus, tmp_path, **names))
+    assert sorted(os.listdir(tmp_path)) == ["corpus.json", "headless"]
+
+
+def test_log_files_get_no_progress_bars(tiny_bert, corpus, tmp_path, capfd):
+    fit_mlm(settings(corpus, tmp_path, mlm=str(tiny_bert), epochs=1))
+    assert "it/s" not in capfd.readouterr().err
+
+
 def test_a_clock_ends_the_run(tiny_bert, corpus, tmp_path):
     started = time.monotonic()
     fit_mlm(settings(corpus, tmp_path, mlm=str(tiny_bert), epochs=10**6, max_minutes=0.01))
@@ -319,6 +367,13 @@ def test_too_few_contexts(tiny_bert, write_json, tmp_path):
         ({"epochs": 0.0}, "--epochs 0.0: must be above 0"),
         ({"max_minutes": float("nan")}, "--max-minutes nan"),
         ({"mask_share": 1.0}, "--mask-share 1.0"),
+        ({"limit_contexts": -25}, "--limit-contexts -25: must be 1 or more"),
+        ({"max_seq_length": 1}, "--max-seq-length 1: must be 3 or more"),
+        ({"seed": -1}, "--seed -1: must be 0 or more"),
+        ({"seed": 2**32}, "--seed 4294967296: must be 0 or more, below"),
+        ({"kd_weight": float("nan")}, "--kd-weight nan: must be 0 or more"),
+        ({"hard_weight": -0.1}, "--hard-weight -0.1: must be 0 or more"),
+        ({"kd_weight": 0.0, "hard_weight": 0.0}, "nothing to learn from"),
     ],
 )
 def test_settings_out_of_range(corpus, tmp_path, wrong, message):
