@@ -1,8 +1,8 @@
 """Cut a question and its context into overlapping windows that fit a reader.
 
 A window is `[CLS] question [SEP] part of the context [SEP]`, or what the tokenizer makes of a
-pair. Used to train and to predict. Each distinct context is tokenised once, whatever the number
-of questions asked of it; text such as "[MASK]" stays text.
+pair. Used to train and to predict. Each distinct text is tokenised once, whatever the number of
+questions asked of a context or its copies; text such as "[MASK]" stays text.
 """
 
 from collections.abc import Iterator, Sequence
@@ -104,17 +104,15 @@ def cut_windows(
         ValueError: a tokenizer that cannot do it, or a rule whose windows cannot move on.
     """
     layout = _PairLayout.of(tokenizer)
-    asked = [ids for ids, _ in _tokenize(tokenizer, [text.lstrip() for text in questions])]
-    distinct = {text: index for index, text in enumerate(dict.fromkeys(contexts))}
-    tokenized = list(_tokenize(tokenizer, list(distinct)))
-    longest = min(max(map(len, asked), default=0), rule.max_query_length)
+    asked = _tokenize_distinct(tokenizer, [text.lstrip() for text in questions])
+    tokenized = _tokenize_distinct(tokenizer, contexts)
+    longest = min(max((len(ids) for ids, _ in asked), default=0), rule.max_query_length)
     rule.step(rule.max_seq_length - layout.num_special - longest)
     windows: list[Window] = []
     counts = {"questions": len(asked), "questions_truncated": 0, "questions_in_many_windows": 0}
-    for row, question in enumerate(asked):
+    for row, ((question, _), (ids, offsets)) in enumerate(zip(asked, tokenized, strict=True)):
         counts["questions_truncated"] += len(question) > rule.max_query_length
         question = question[: rule.max_query_length]
-        ids, offsets = tokenized[distinct[contexts[row]]]
         capacity = rule.max_seq_length - layout.num_special - len(question)
         spans = window_spans(len(ids), capacity, rule.step(capacity))
         counts["questions_in_many_windows"] += len(spans) > 1
@@ -218,6 +216,13 @@ class _PairLayout:
             types = np.repeat(np.array(self.types, np.int32), [len(piece) for piece in pieces])
         context_start = len(before) + len(question) + len(between)
         return Window(row, np.concatenate(pieces), types, context_start, offsets)
+
+
+def _tokenize_distinct(tokenizer: Any, texts: Sequence[str]) -> list[tuple[IntArray, IntArray]]:
+    """Tokenise each text, equal ones once."""
+    distinct = list(dict.fromkeys(texts))
+    found = dict(zip(distinct, _tokenize(tokenizer, distinct), strict=True))
+    return [found[text] for text in texts]
 
 
 def _tokenize(tokenizer: Any, texts: Sequence[str]) -> Iterator[tuple[IntArray, IntArray]]:
