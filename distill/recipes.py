@@ -1,0 +1,291 @@
+"""The recipes: which student learns from which teacher, in what stages, with what numbers.
+
+Every number says where it is from: a model's card, the code that made it, or us.
+"""
+
+import difflib
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from augment.command import UsageError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """One training: what is learned, on which rows, from whom, and how."""
+
+    kind: Literal["intermediate", "prediction", "supervised"]
+    """intermediate: hidden states and attention; prediction: spans; supervised: labels alone."""
+    rows: Literal["text", "augmented", "original"]
+    """text: plain text; augmented: all copies of the rows; original: copy 0."""
+    teacher: str | None
+    """Hub id or folder; only a supervised stage can do without."""
+    epochs: float
+    """Passes over the rows."""
+    batch_size: int
+    """Examples of an optimizer step, over all devices and accumulated micro-batches."""
+    learning_rate: float
+    """The highest."""
+    warmup: float = 0.0
+    """Share of the stage's steps in which the rate rises; then it falls linearly to 0."""
+    weight_decay: float = 0.0
+    """Of AdamW."""
+    decay_all: bool = False
+    """Also decay biases and norms."""
+    adam_epsilon: float = 1e-8
+    """Of AdamW."""
+    max_grad_norm: float = 1.0
+    """Longer gradients are shortened to this norm."""
+    layer_map: tuple[int, ...] | None = None
+    """Teacher layer (from 1) of each student layer; None: uniform."""
+    hidden_weight: float = 1.0
+    """Of the hidden states' loss."""
+    attention_weight: float = 1.0
+    """Of the attention's loss."""
+    attention_target: Literal["scores", "probabilities"] = "scores"
+    """Attention before the softmax, or after it."""
+    kd_weight: float = 1.0
+    """Of the divergence from the teacher's spans."""
+    hard_weight: float = 0.0
+    """Of the cross-entropy with the labels."""
+    temperature: float = 1.0
+    """Divides the logits of student and teacher."""
+    span_reduction: Literal["sum", "mean"] = "sum"
+    """How the divergences of start and end are put together."""
+    head_dropout: float = 0.0
+    """Before the span head, in training."""
+    count_padding: bool = False
+    """Pad to max_seq_length and count padding in every mean and softmax, as Haystack did."""
+
+    def __post_init__(self) -> None:
+        if self.teacher is None and self.kind != "supervised":
+            raise ValueError(f"{self._flag('teacher')}: the stage learns from one; name it")
+        if self.rows == "text" and self.kind != "intermediate":
+            raise ValueError(f"{self._flag('rows')} text: plain text has no questions")
+        for name in ("epochs", "batch_size", "learning_rate", "temperature", "adam_epsilon"):
+            self._check(name, getattr(self, name) > 0, "must be above 0")
+        for name in ("hidden_weight", "attention_weight", "kd_weight", "hard_weight"):
+            self._check(name, getattr(self, name) >= 0, "must be 0 or more")
+        self._check("weight_decay", self.weight_decay >= 0, "must be 0 or more")
+        self._check("max_grad_norm", self.max_grad_norm > 0, "must be above 0")
+        self._check("warmup", 0 <= self.warmup <= 1, "a share of the steps, 0 to 1")
+        self._check("head_dropout", 0 <= self.head_dropout < 1, "must be 0 to below 1")
+        if self.kind == "intermediate" and not self.hidden_weight + self.attention_weight:
+            raise ValueError(
+                f"{self._flag('hidden_weight')} 0 and attention-weight 0: nothing is learned"
+            )
+        if self.kind == "prediction" and not self.kd_weight + self.hard_weight:
+            raise ValueError(f"{self._flag('kd_weight')} 0 and hard-weight 0: nothing is learned")
+
+    def _check(self, name: str, fits: bool, wanted: str) -> None:
+        if not fits:
+            raise ValueError(f"{self._flag(name)} {getattr(self, name)}: {wanted}")
+
+    def _flag(self, name: str) -> str:
+        return f"{self.kind} stage: --stages.N.{name.replace('_', '-')}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """A student and the stages that make it."""
+
+    name: str
+    """As `find_recipe` knows it."""
+    student: str
+    """Hub id, folder, or `teacher:2,4,6`: those layers of the last stage's teacher."""
+    stages: tuple[Stage, ...]
+    """In their order; each starts from the student of the one before."""
+    max_seq_length: int = 384
+    """Tokens of a window."""
+    doc_stride: int = 128
+    """Tokens that neighbouring windows share."""
+    max_query_length: int = 64
+    """Tokens kept of a question."""
+    seed: int = 42
+    """Decides the order of the rows, new weights and dropout."""
+    score: Literal["squad_v2", "squad_v1"] = "squad_v2"
+    """The official score of its dev set."""
+
+    def __post_init__(self) -> None:
+        if not self.stages:
+            raise ValueError(f"recipe {self.name}: no stages")
+
+
+COMMON_FIELDS = (
+    "kind",
+    "rows",
+    "teacher",
+    "epochs",
+    "batch_size",
+    "learning_rate",
+    "warmup",
+    "weight_decay",
+    "decay_all",
+    "adam_epsilon",
+    "max_grad_norm",
+    "count_padding",
+)
+KIND_FIELDS = {
+    "intermediate": ("layer_map", "hidden_weight", "attention_weight", "attention_target"),
+    "prediction": ("kd_weight", "hard_weight", "temperature", "span_reduction", "head_dropout"),
+    "supervised": ("head_dropout",),
+}
+RECIPE_FIELDS = ("student", "max_seq_length", "doc_stride", "max_query_length", "seed", "score")
+
+
+def used_fields(stage: Stage) -> tuple[str, ...]:
+    """Name the fields that a stage of its kind reads."""
+    return (*COMMON_FIELDS, *KIND_FIELDS[stage.kind])
+
+
+_TINYBERT = Recipe(
+    name="tinybert-6l-768d-squad2",
+    student="huawei-noah/TinyBERT_General_6L_768D",
+    stages=(
+        Stage(
+            kind="intermediate",
+            rows="augmented",
+            teacher="deepset/bert-base-uncased-squad2",
+            epochs=5,
+            batch_size=26,
+            learning_rate=5e-5,
+            warmup=0.2,
+            weight_decay=0.01,
+        ),
+        Stage(
+            kind="prediction",
+            rows="original",
+            teacher="deepset/bert-base-uncased-squad2",
+            epochs=5,
+            batch_size=26,
+            learning_rate=3e-5,
+            warmup=0.2,
+            weight_decay=0.01,
+            kd_weight=1.0,
+            temperature=1.0,
+            head_dropout=0.1,
+        ),
+    ),
+)
+
+_TINYROBERTA = Recipe(
+    name="tinyroberta-squad2",
+    student="distilbert/distilroberta-base",
+    stages=(
+        Stage(
+            kind="intermediate",
+            rows="text",
+            teacher="FacebookAI/roberta-base",
+            epochs=4,
+            batch_size=96,
+            learning_rate=1e-4,
+            warmup=0.2,
+            weight_decay=0.01,
+        ),
+        Stage(
+            kind="intermediate",
+            rows="augmented",
+            teacher="deepset/roberta-base-squad2",
+            epochs=5,
+            batch_size=96,
+            learning_rate=5e-5,
+            warmup=0.2,
+            weight_decay=0.01,
+        ),
+        Stage(
+            kind="prediction",
+            rows="original",
+            teacher="deepset/roberta-large-squad2",
+            epochs=4,
+            batch_size=96,
+            learning_rate=3e-5,
+            warmup=0.2,
+            weight_decay=0.01,
+            kd_weight=0.75,
+            hard_weight=0.25,
+            temperature=1.5,
+            head_dropout=0.1,
+        ),
+    ),
+)
+
+_DISTILBERT = Recipe(
+    name="distilbert-squad1",
+    student="distilbert/distilbert-base-uncased",
+    stages=(
+        Stage(
+            kind="prediction",
+            rows="original",
+            teacher="csarron/bert-base-uncased-squad-v1",
+            epochs=3,
+            batch_size=16,
+            learning_rate=3e-5,
+            kd_weight=0.5,
+            hard_weight=0.5,
+            temperature=2.0,
+            span_reduction="mean",
+        ),
+    ),
+    score="squad_v1",
+)
+
+_MINILM = Recipe(
+    name="minilm-3l-384d-squad2",
+    student="teacher:2,4,6",
+    stages=(
+        Stage(
+            kind="intermediate",
+            rows="augmented",
+            teacher="minilm-qa",
+            epochs=1,
+            batch_size=32,
+            learning_rate=1e-4,
+            warmup=0.1,
+            weight_decay=0.01,
+        ),
+        Stage(
+            kind="prediction",
+            rows="original",
+            teacher="minilm-qa",
+            epochs=4,
+            batch_size=32,
+            learning_rate=1e-4,
+            warmup=0.1,
+            weight_decay=0.01,
+        ),
+    ),
+)
+
+RECIPES = {recipe.name: recipe for recipe in (_TINYBERT, _TINYROBERTA, _DISTILBERT, _MINILM)}
+ALIASES = {"distbert-squad2-768d": "tinybert-6l-768d-squad2"}
+
+
+def find_recipe(name: str) -> Recipe:
+    """Give a recipe by its name or alias.
+
+    Raises:
+        UsageError: there is none; with the near names.
+    """
+    known = [*RECIPES, *ALIASES]
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
+        hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(known)}"
+        raise UsageError(f"no recipe {name!r}; {hint}")
+    return RECIPES[ALIASES.get(name, name)]
+
+
+def haystack_fidelity(recipe: Recipe) -> Recipe:
+    """Train as Haystack did where we do better by default.
+
+    Attention probabilities are matched, padding counts in every mean and softmax, biases and norms
+    decay.
+    Source: Haystack v1.26.4, haystack/modeling/training/base.py and model/optimization.py.
+    Differs from it still: attention is compared before dropout, a window starts `doc_stride`
+    tokens before the end of the last one (there: after its start), and questions of like length
+    share a batch.
+    """
+    stages = tuple(
+        replace(stage, attention_target="probabilities", count_padding=True, decay_all=True)
+        for stage in recipe.stages
+    )
+    return replace(recipe, stages=stages)
