@@ -1,0 +1,261 @@
+"""The model card of a student, written from the record of its training: measured figures alone.
+
+OUT is a folder that `distill.train` or `distill.finetune` made.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from augment.command import run
+from augment.commit import write_atomic
+from augment.squad import raise_faults
+from distill.measured import REMEDY, SCORES, TRAINING, dev_set, read_json, read_scores, signature_of
+from eval.submission import PREDICT_CONFIG
+
+RECORD_KEYS = ("plan", "stages", "scores", "weights_sha256", "parameters", "hardware", "seconds")
+METRICS = {
+    "exact": ("exact_match", "exact"),
+    "exact_match": ("exact_match", "exact match"),
+    "f1": ("f1", "F1"),
+}
+"""Type and name on the hub of the official figures that stand in a `model-index`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CardConfig:
+    """Which student's card to write anew."""
+
+    out: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="OUT")]
+    """A finished student."""
+
+
+def write_card(folder: Path) -> None:
+    """Write `README.md` beside the record of a training.
+
+    Raises:
+        FileNotFoundError: no training.json, or scores without what they were made from.
+        ValueError: values that are malformed or were not measured, named.
+    """
+    record = read_json(folder / TRAINING)
+    missing = [f"no {key}" for key in RECORD_KEYS if key not in record]
+    raise_faults(str(folder / TRAINING), missing, REMEDY)
+    scores = record["scores"]
+    made: dict[str, Any] = {}
+    if scores is not None:
+        if not (folder / "eval" / "predictions.json").is_file():
+            raise FileNotFoundError(f"{folder / TRAINING}: scores, but no predictions; {REMEDY}")
+        if read_scores(folder / "eval" / SCORES) != scores:
+            raise ValueError(f"{folder / TRAINING}: not the scores of eval/{SCORES}; {REMEDY}")
+        made = read_json(folder / "eval" / PREDICT_CONFIG)
+    write_atomic(folder / "README.md", card_text(record, made))
+
+
+def card_text(record: Mapping[str, Any], made: Mapping[str, Any]) -> str:
+    """Fill the card.
+
+    Args:
+        record: of the training.
+        made: how the scored predictions were made; empty where nothing was scored.
+    """
+    from huggingface_hub import ModelCard, ModelCardData
+
+    recipe = record["plan"]["recipe"]
+    start = recipe["student"]
+    if start.startswith("teacher:"):  # layers of the last teacher
+        start = recipe["stages"][-1]["teacher"]
+    rows = [row["name"] for row in record["plan"]["rows"] if _is_hub_id(row["name"])]
+    data = ModelCardData(
+        language="en",
+        license="cc-by-sa-4.0",
+        library_name="transformers",
+        pipeline_tag="question-answering",
+        base_model=start if _is_hub_id(start) else None,
+        datasets=sorted(set(rows)) or None,
+        metrics=["exact_match", "f1"] if record["scores"] else None,
+        tags=["extractive-qa", "knowledge-distillation", "twentyfold"],
+        model_name=recipe["name"] if record["scores"] else None,
+        eval_results=_results(record["scores"], made) if record["scores"] else None,
+    )
+    head = f"---\n{data.to_yaml()}\n---\n\n"
+    text = head + _body(record, made)
+    ModelCard(text)  # parses the head, and the model-index in it
+    return text
+
+
+def _is_hub_id(name: str) -> bool:
+    """Tell a hub repository from a folder, whose parents a record leaves out."""
+    return name.count("/") == 1
+
+
+def _results(scores: Mapping[str, Any], made: Mapping[str, Any]) -> list[Any]:
+    from huggingface_hub import EvalResult
+
+    parts = signature_of(scores)
+    dataset_type, dataset_name = dev_set(parts, made)
+    return [
+        EvalResult(
+            task_type="question-answering",
+            task_name="Question answering",
+            dataset_type=dataset_type,
+            dataset_name=dataset_name,
+            dataset_split="validation",
+            metric_type=METRICS[name][0],
+            metric_name=METRICS[name][1],
+            metric_value=scores[name],
+            metric_args={"signature": scores["signature"]},
+        )
+        for name in METRICS
+        if name in scores
+    ]
+
+
+def figures_table(scores: Mapping[str, Any]) -> str:
+    """List every figure of a score file but its signature, percentages with two digits."""
+    rows = [
+        f"| {name} | {value:,} |" if isinstance(value, int) else f"| {name} | {value:.2f} |"
+        for name, value in scores.items()
+        if isinstance(value, int | float) and not name.endswith("_thresh")
+    ]
+    return "| figure | |\n|---|---|\n" + "\n".join(rows)
+
+
+def _body(record: Mapping[str, Any], made: Mapping[str, Any]) -> str:
+    recipe = record["plan"]["recipe"]
+    distilled = any(stage["kind"] != "supervised" for stage in recipe["stages"])
+    what = "distilled" if distilled else "fine-tuned"
+    limited = record["plan"].get("max_steps")
+    cut = (
+        f"\nEvery stage was stopped after {limited:,} steps: this is a trial, not the recipe.\n"
+        if limited
+        else ""
+    )
+    return f"""# {recipe["name"]}
+
+An extractive question-answering reader of {record["parameters"]:,} parameters, {what} by
+the recipe `{recipe["name"]}` of twentyfold from `{recipe["student"]}`.
+{cut}
+## What it is for
+
+It gives the span of a context that answers a question{_null_clause(recipe)}. It copies
+text and knows nothing but the context: it does not say whether the context is true, and a question
+that the context does not answer may get a span all the same.
+
+```python
+from transformers import AutoModelForQuestionAnswering, AutoTokenizer
+
+model = AutoModelForQuestionAnswering.from_pretrained("FOLDER")
+tokenizer = AutoTokenizer.from_pretrained("FOLDER")
+```
+
+`python -m eval.predict FOLDER DEV OUT` predicts a whole set; `eval.predict.Reader` one question.
+
+## Measured
+
+{_measured(record["scores"], made)}
+
+## How it was made
+
+{_stages(record)}
+
+Windows of {recipe["max_seq_length"]} tokens that share {recipe["doc_stride"]}; matrix products in
+{record["plan"]["dtype"]}; seed {recipe["seed"]}. Rows: {_rows(record)}.
+
+{_where(record)}
+
+Models and their SHA-256 or hub commit: {_models(record)}.
+Weights of this student: `{record["weights_sha256"]}`.
+
+## Known limits
+
+- It was trained on English Wikipedia, and on questions of crowd workers who saw the paragraph.
+- It has the biases of its teachers, of the model it started from and, where rows were augmented,
+  of the masked LM that replaced words.
+- Figures of other protocols (windows, length of an answer, when "no answer" wins) differ.
+
+## Licence and sources
+
+SQuAD is by Rajpurkar et al. (2016, 2018), on text of English Wikipedia, CC BY-SA 4.0. The licences
+of the models named above hold as well; where the rows were not SQuAD's, change this section and
+the head.
+
+{CITATIONS}"""
+
+
+def _null_clause(recipe: Mapping[str, Any]) -> str:
+    return ", or that there is none" if recipe["score"] == "squad_v2" else ""
+
+
+def _measured(scores: Mapping[str, Any] | None, made: Mapping[str, Any]) -> str:
+    if not scores:
+        return "Not measured: no dev set was given."
+    _, name = dev_set(signature_of(scores), made)
+    oracle = ""
+    if "best_f1" in scores:
+        oracle = "\n\n`best_*` are oracles: their thresholds were chosen with the gold answers."
+    return f"""On {name} (`{made["dev"]}`), the official figures; `{scores["signature"]}`:
+
+{figures_table(scores)}{oracle}"""
+
+
+def _stages(record: Mapping[str, Any]) -> str:
+    lines = [
+        "| stage | rows | teacher | epochs | batch | learning rate | steps | examples | seconds |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for stage, done in zip(record["plan"]["recipe"]["stages"], record["stages"], strict=True):
+        lines.append(
+            f"| {stage['kind']} | {stage['rows']} | {stage['teacher'] or 'none'} "
+            f"| {stage['epochs']:g} | {stage['batch_size']} | {stage['learning_rate']:g} "
+            f"| {done['steps']:,} | {done['examples']:,} | {done['seconds']:,.0f} |"
+        )
+    return "\n".join(lines)
+
+
+def _rows(record: Mapping[str, Any]) -> str:
+    named = {(row["name"], row["sha256"]): None for row in record["plan"]["rows"]}
+    return ", ".join(f"`{name}` (SHA-256 `{sha256[:16]}`)" for name, sha256 in named)
+
+
+def _models(record: Mapping[str, Any]) -> str:
+    found = record["plan"]["models"].items()
+    return ", ".join(f"`{name}` `{identity[:16]}`" for name, identity in found) or "none"
+
+
+def _where(record: Mapping[str, Any]) -> str:
+    hardware = record["hardware"]
+    place = f"{hardware.get('processor')}, {hardware.get('cores')} cores"
+    if "gpu" in hardware:
+        place = f"{hardware['num_processes']} x {hardware['gpu']}, {place}"
+    energy = [stage.get("energy_kwh") for stage in record["stages"]]
+    known = [kwh for kwh in energy if kwh is not None]
+    used = f", {sum(known):.4g} kWh (codecarbon)" if known and len(known) == len(energy) else ""
+    return f"Trained in {record['seconds']:,.0f} s on {place}{used}."
+
+
+CITATIONS = """```bibtex
+@inproceedings{rajpurkar-etal-2018-know,
+  title = {Know What You Don't Know: Unanswerable Questions for SQuAD},
+  author = {Rajpurkar, Pranav and Jia, Robin and Liang, Percy},
+  booktitle = {Proceedings of ACL}, year = {2018}
+}
+@inproceedings{jiao-etal-2020-tinybert,
+  title = {TinyBERT: Distilling BERT for Natural Language Understanding},
+  author = {Jiao, Xiaoqi and Yin, Yichun and Shang, Lifeng and Jiang, Xin and Chen, Xiao and
+            Li, Linlin and Wang, Fang and Liu, Qun},
+  booktitle = {Findings of EMNLP}, year = {2020}
+}
+```
+"""
+
+
+def _main(config: CardConfig) -> None:
+    write_card(config.out)
+    print(config.out / "README.md")
+
+
+if __name__ == "__main__":
+    run(CardConfig, _main)

@@ -1,0 +1,135 @@
+"""The model card of a student: a head the hub accepts, measured figures, and nothing else."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from huggingface_hub import ModelCard
+
+from distill.card import CardConfig, _main, write_card
+from tests.finished_runs import finished, record, write_record
+
+
+def head(folder: Path) -> dict[str, Any]:
+    text = (folder / "README.md").read_text("utf-8")
+    found: dict[str, Any] = yaml.safe_load(text.split("\n---\n")[0].removeprefix("---\n"))
+    return found
+
+
+def test_the_head_and_its_model_index(tmp_path: Path) -> None:
+    folder = finished(tmp_path / "student")
+    write_card(folder)
+    found = head(folder)
+    scores = json.loads((folder / "eval/scores.json").read_text())
+    assert found["library_name"] == "transformers"
+    assert found["pipeline_tag"] == "question-answering"
+    assert found["base_model"] == "someone/student"
+    assert "datasets" not in found  # set20x is no data set of the hub
+    [model] = found["model-index"]
+    assert model["name"] == "small"
+    [result] = model["results"]
+    assert result["task"]["type"] == "question-answering"
+    assert result["dataset"] == {"name": "dev.json", "type": "dev.json", "split": "validation"}
+    values = {metric["type"]: metric["value"] for metric in result["metrics"]}
+    assert values == {"exact_match": scores["exact"], "f1": scores["f1"]}
+    for metric in result["metrics"]:
+        assert metric["args"] == {"signature": scores["signature"]}
+    assert ModelCard.load(folder / "README.md").data.eval_results is not None
+
+
+def test_the_text_says_what_was_measured(tmp_path: Path) -> None:
+    folder = finished(tmp_path / "student")
+    write_card(folder)
+    text = (folder / "README.md").read_text("utf-8")
+    scores = json.loads((folder / "eval/scores.json").read_text())
+    table = dict(re.findall(r"^\| (\w+) \| ([\d.,]+) \|$", text, re.MULTILINE))
+    assert table["HasAns_f1"] == f"{scores['HasAns_f1']:.2f}"
+    assert table["total"] == str(scores["total"])
+    assert scores["signature"] in text
+    assert "1,234,567 parameters, distilled by" in text
+    assert "| prediction | original | someone/teacher | 2 | 8 | 3e-05 | 4 | 32 | 62 |" in text
+    assert "Trained in 123 s on A Processor, 2 cores." in text
+    assert str(tmp_path) not in text
+
+
+def test_a_student_without_scores_has_no_model_index(tmp_path: Path) -> None:
+    folder = finished(tmp_path / "student", scored=False)
+    write_card(folder)
+    assert "model-index" not in head(folder)
+    assert "metrics" not in head(folder)
+    assert "Not measured" in (folder / "README.md").read_text()
+
+
+def test_a_trial_says_that_it_is_one(tmp_path: Path) -> None:
+    plan = {**record()["plan"], "max_steps": 30}
+    folder = finished(tmp_path / "student", scored=False, plan=plan)
+    write_card(folder)
+    assert "stopped after 30 steps" in (folder / "README.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        ({"f1": float("nan")}, "scores.f1 is nan"),
+        ({"signature": ""}, "no signature"),
+        ({"signature": "metric:bleu|n:9"}, "its metric is not one of"),
+        ({"exact": None}, "exact is None, not a percentage"),
+        ({"f1": 101.0}, "f1 is 101.0, not a percentage"),
+        ({"total": 8}, "total is 8, the signature says n:9"),
+        ({"HasAns_exact": 99.0}, "exact is not what HasAns_exact and NoAns_exact come to"),
+    ],
+)
+def test_what_was_not_measured_is_an_error(
+    tmp_path: Path, spoil: dict[str, Any], message: str
+) -> None:
+    folder = finished(tmp_path / "student")
+    scores = {**json.loads((folder / "eval/scores.json").read_text()), **spoil}
+    (folder / "eval/scores.json").write_text(json.dumps(scores))
+    write_record(folder, record(scores=scores))
+    with pytest.raises(ValueError, match=re.escape(message)):
+        write_card(folder)
+    assert not (folder / "README.md").exists()
+
+
+def test_scores_need_their_predictions_and_their_protocol(tmp_path: Path) -> None:
+    folder = finished(tmp_path / "student")
+    predictions = folder / "eval/predictions.json"
+    kept = predictions.read_bytes()
+    predictions.write_bytes(kept + b" ")
+    with pytest.raises(ValueError, match=r"predictions\.json is not the file that predict\.json"):
+        write_card(folder)
+    predictions.unlink()
+    with pytest.raises(FileNotFoundError, match="scores, but no predictions"):
+        write_card(folder)
+    predictions.write_bytes(kept)
+    made = json.loads((folder / "eval/predict.json").read_text())
+    made["protocol_signature"] = "farm"
+    (folder / "eval/predict.json").write_text(json.dumps(made))
+    with pytest.raises(ValueError, match="its protocol is not the one of predict"):
+        write_card(folder)
+
+
+def test_scores_of_another_run(tmp_path: Path) -> None:
+    folder = finished(tmp_path / "student")
+    found = json.loads((folder / "training.json").read_text())
+    found["scores"]["f1"] = 12.5
+    write_record(folder, found)
+    with pytest.raises(ValueError, match=r"not the scores of eval/scores\.json"):
+        write_card(folder)
+
+
+def test_a_record_that_is_not_whole(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"training\.json"):
+        write_card(tmp_path)
+    (tmp_path / "training.json").write_text('{"plan": {}}')
+    with pytest.raises(ValueError, match="no stages"):
+        write_card(tmp_path)
+
+
+def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = finished(tmp_path / "student")
+    _main(CardConfig(out=folder))
+    assert capsys.readouterr().out == f"{folder / 'README.md'}\n"
