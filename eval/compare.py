@@ -1,0 +1,127 @@
+"""Compare predictions of one dev set: scores, and leads over the first, with intervals.
+
+The intervals are of the questions asked, not of the training's chance: questions are drawn with
+replacement, the same ones for every system, so that a lead's interval is of paired differences.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import tyro
+from numpy.typing import NDArray
+
+from augment.command import UsageError, run
+from eval.gold import gold_answers, read_gold
+from eval.squad_v2 import question_scores
+from eval.submission import check_predictions, read_submission
+
+CHUNK = 200  # resamples drawn at once: bounds the memory
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compare:
+    """Compare PREDICTIONS, two or more files, on the SQuAD set DEV."""
+
+    dev: tyro.conf.Positional[str]
+    """A SQuAD JSON file, a shard folder, or a hub data set id."""
+    predictions: tyro.conf.Positional[tuple[Path, ...]]
+    """JSON files {id: text}, "" where there is no answer; the first is what the others lead."""
+    num_resamples: int = 10_000
+    """Draws of as many questions as there are."""
+    level: float = 0.95
+    """Share of the draws that an interval holds."""
+    seed: int = 0
+    """Decides the draws."""
+    out_file: Path | None = None
+    """Also write the figures here, as JSON."""
+
+    def __post_init__(self) -> None:
+        if not self.predictions:
+            raise UsageError("compare what? name files of predictions")
+        if not 0 < self.level < 1 or self.num_resamples < 1:
+            raise UsageError("--level must be between 0 and 1, --num-resamples 1 or more")
+
+
+def compare(config: Compare) -> list[dict[str, float | str]]:
+    """Score the files and print a table; give its rows.
+
+    Raises:
+        ValueError: ids that are missing, extra or null, named.
+    """
+    gold = gold_answers(read_gold(config.dev)[0], config.dev)
+    systems = []
+    for path in config.predictions:
+        predictions, _ = read_submission(path)
+        check_predictions(predictions, gold, str(path))
+        systems.append([question_scores(predictions[qid], texts) for qid, texts in gold.items()])
+    scores = 100 * np.array(systems, dtype=np.float64)
+    means = scores.mean(1)
+    draws = resample(scores, config.num_resamples, config.seed)
+    rows: list[dict[str, float | str]] = []
+    for number, path in enumerate(config.predictions):
+        row: dict[str, float | str] = {"predictions": path.as_posix()}
+        for place, name in enumerate(("exact", "f1")):
+            row[name] = means[number, place]
+            ends = interval(draws[:, number, place], config.level)
+            row[f"{name}_low"], row[f"{name}_high"] = ends
+            lead = draws[:, number, place] - draws[:, 0, place]
+            row[f"{name}_lead"] = means[number, place] - means[0, place]
+            row[f"{name}_lead_low"], row[f"{name}_lead_high"] = interval(lead, config.level)
+        rows.append(row)
+    _print(rows, config.level)
+    if config.out_file is not None:
+        config.out_file.write_text(json.dumps(rows, indent=2) + "\n", "utf-8")
+    return rows
+
+
+def resample(scores: NDArray[np.float64], num_resamples: int, seed: int) -> NDArray[np.float64]:
+    """Draw questions with replacement and average; the same questions for every system.
+
+    Args:
+        scores: (systems, questions, metrics).
+        num_resamples: number of draws.
+        seed: decides them.
+
+    Returns:
+        (resamples, systems, metrics).
+
+    Source: the percentile bootstrap (Efron 1979), paired as in Koehn 2004.
+    """
+    random = np.random.default_rng(seed)
+    questions = scores.shape[1]
+    found = []
+    for start in range(0, num_resamples, CHUNK):
+        number = min(CHUNK, num_resamples - start)
+        counts = random.multinomial(questions, np.full(questions, 1 / questions), size=number)
+        found.append(np.einsum("rq,sqm->rsm", counts / questions, scores, optimize=True))
+    return np.concatenate(found)
+
+
+def interval(draws: NDArray[np.float64], level: float) -> tuple[float, float]:
+    """Give the ends between which the middle `level` of the draws lies."""
+    low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def _print(rows: Sequence[dict[str, float | str]], level: float) -> None:
+    print(f"intervals hold {level:.0%} of the draws; leads are over the first")
+    for row in rows:
+        parts = [
+            f"{name} {row[name]:.2f} ({row[name + '_low']:.2f} to {row[name + '_high']:.2f})"
+            f", lead {row[name + '_lead']:+.2f} "
+            f"({row[name + '_lead_low']:+.2f} to {row[name + '_lead_high']:+.2f})"
+            for name in ("exact", "f1")
+        ]
+        print(f"{row['predictions']}: " + "; ".join(parts))
+
+
+def main() -> None:
+    """Run the command line."""
+    run(Compare, compare)
+
+
+if __name__ == "__main__":
+    main()
