@@ -1,13 +1,18 @@
-"""The recipes: which student learns from which teacher, in what stages, with what numbers.
+"""List the recipes, or print one: its models, stages and numbers, and where each is from.
 
-Every number says where it is from: a model's card, the code that made it, or us.
+Every number is from a model's card, from the code that made the model where its card is silent,
+or ours, and says why.
 """
 
 import difflib
-from dataclasses import dataclass, replace
-from typing import Literal
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any, Literal
 
-from augment.command import UsageError
+import tyro
+
+from augment.command import UsageError, run
+from distill.recipe_sources import SOURCES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +75,9 @@ class Stage:
         self._check("max_grad_norm", self.max_grad_norm > 0, "must be above 0")
         self._check("warmup", 0 <= self.warmup <= 1, "a share of the steps, 0 to 1")
         self._check("head_dropout", 0 <= self.head_dropout < 1, "must be 0 to below 1")
+        if self.layer_map is not None and (not self.layer_map or min(self.layer_map) < 1):
+            shown = " ".join(map(str, self.layer_map))
+            raise ValueError(f"{self._flag('layer_map')} {shown}: layers count from 1")
         if self.kind == "intermediate" and not self.hidden_weight + self.attention_weight:
             raise ValueError(
                 f"{self._flag('hidden_weight')} 0 and attention-weight 0: nothing is learned"
@@ -111,31 +119,19 @@ class Recipe:
             raise ValueError(f"recipe {self.name}: no stages")
 
 
-COMMON_FIELDS = (
-    "kind",
-    "rows",
-    "teacher",
-    "epochs",
-    "batch_size",
-    "learning_rate",
-    "warmup",
-    "weight_decay",
-    "decay_all",
-    "adam_epsilon",
-    "max_grad_norm",
-    "count_padding",
-)
 KIND_FIELDS = {
     "intermediate": ("layer_map", "hidden_weight", "attention_weight", "attention_target"),
     "prediction": ("kd_weight", "hard_weight", "temperature", "span_reduction", "head_dropout"),
     "supervised": ("head_dropout",),
 }
-RECIPE_FIELDS = ("student", "max_seq_length", "doc_stride", "max_query_length", "seed", "score")
+"""The fields that only some kinds read."""
 
 
-def used_fields(stage: Stage) -> tuple[str, ...]:
-    """Name the fields that a stage of its kind reads."""
-    return (*COMMON_FIELDS, *KIND_FIELDS[stage.kind])
+def used_fields(stage: Stage) -> list[str]:
+    """Name the fields that a stage of its kind reads, in their order."""
+    unread = {name for names in KIND_FIELDS.values() for name in names}
+    unread -= set(KIND_FIELDS[stage.kind])
+    return [field.name for field in fields(Stage) if field.name not in unread]
 
 
 _TINYBERT = Recipe(
@@ -289,3 +285,66 @@ def haystack_fidelity(recipe: Recipe) -> Recipe:
         for stage in recipe.stages
     )
     return replace(recipe, stages=stages)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecipesConfig:
+    """Which recipe to print."""
+
+    name: tyro.conf.Positional[str | None] = None
+    """A recipe; without it, all are listed."""
+
+
+def table(recipe: Recipe) -> list[tuple[str, str, str]]:
+    """Give (field, value, source) of every value that the recipe's stages read."""
+    sources = SOURCES[recipe.name]
+    names = [field.name for field in fields(Recipe) if field.name not in ("name", "stages")]
+    rows = [(name, _shown(getattr(recipe, name)), sources[name]) for name in names]
+    for index, stage in enumerate(recipe.stages):
+        for name in used_fields(stage):
+            key = f"stages.{index}.{name}"
+            value = getattr(stage, name)
+            if name == "layer_map" and value is None:
+                value = "uniform"
+            rows.append((key, _shown(value), sources[key]))
+    return rows
+
+
+def print_recipes(config: RecipesConfig) -> None:
+    """Print a recipe's table, or one line for each recipe."""
+    if config.name is not None:
+        recipe = find_recipe(config.name)
+        print(recipe.name)
+        print(_aligned([("field", "value", "source"), *table(recipe)]))
+        return
+    lines = [("recipe", "student", "stages")]
+    for name, recipe in RECIPES.items():
+        names = ", ".join([name, *(alias for alias, of in ALIASES.items() if of == name)])
+        lines.append((names, recipe.student, ", ".join(stage.kind for stage in recipe.stages)))
+    print(_aligned(lines))
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return "none"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> str:
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]) - 1)]
+    lines = []
+    for row in rows:
+        if row[0].endswith(".kind"):
+            lines.append("")  # a stage begins
+        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=False)]
+        lines.append("  ".join([*cells, row[-1]]))
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Run the command line."""
+    run(RecipesConfig, print_recipes)
+
+
+if __name__ == "__main__":
+    main()
