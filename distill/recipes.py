@@ -7,7 +7,7 @@ or ours, and says why.
 import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 
@@ -291,7 +291,7 @@ def haystack_fidelity(recipe: Recipe) -> Recipe:
 class RecipesConfig:
     """Which recipe to print."""
 
-    name: tyro.conf.Positional[str | None] = None
+    name: Annotated[tyro.conf.Positional[str | None], tyro.conf.arg(metavar="NAME")] = None
     """A recipe; without it, all are listed."""
 
 

@@ -137,7 +137,7 @@ def test_an_alias_and_a_name_find_the_same():
     ("name", "message"),
     [
         ("tinybert-6l-768d-squad", "did you mean tinybert-6l-768d-squad2"),
-        ("distbert-squad2", "did you mean distbert-squad2-768d"),
+        ("distbert-squad2-768", "did you mean distbert-squad2-768d"),
         ("xxx", "there are tinybert-6l-768d-squad2, "),
     ],
 )
