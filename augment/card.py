@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import tyro
 
+from augment.card_head import SIZES, head_text
 from augment.command import run
 from augment.commit import write_atomic
 from augment.shards import (
@@ -17,9 +18,6 @@ from augment.shards import (
     write_checksums,
 )
 from augment.squad import raise_faults
-
-SIZES = [(10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "100K<n<1M")]
-SIZES += [(10**7, "1M<n<10M"), (10**8, "10M<n<100M")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +43,7 @@ def card_text(manifest: dict[str, Any], data_files: str = "data/train-*.arrow") 
     from huggingface_hub import DatasetCardData
 
     plan, rows = manifest["plan"], manifest["rows"]
-    size = next((name for limit, name in SIZES if rows < limit), "100M<n<1B")
+    size = SIZES[min(max(len(str(rows)) - 3, 0), len(SIZES) - 1)]
     head = DatasetCardData(
         language=["en"],
         license="cc-by-sa-4.0",
@@ -70,7 +68,7 @@ def card_text(manifest: dict[str, Any], data_files: str = "data/train-*.arrow") 
             "dataset_size": manifest["bytes_in_memory"],
         },
     )
-    return f"---\n{head.to_yaml()}\n---\n\n{_body(manifest)}"
+    return head_text(head) + _body(manifest)
 
 
 def _questions(manifest: dict[str, Any]) -> str:

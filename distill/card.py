@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import tyro
 
+from augment.card_head import head_text
 from augment.command import run
 from augment.commit import write_atomic
 from augment.squad import raise_faults
@@ -80,8 +81,7 @@ def card_text(record: Mapping[str, Any], made: Mapping[str, Any]) -> str:
         model_name=recipe["name"] if record["scores"] else None,
         eval_results=_results(record["scores"], made) if record["scores"] else None,
     )
-    head = f"---\n{data.to_yaml()}\n---\n\n"
-    text = head + _body(record, made)
+    text = head_text(data) + _body(record, made)
     ModelCard(text)  # parses the head, and the model-index in it
     return text
 

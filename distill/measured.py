@@ -6,10 +6,11 @@ A figure without predictions, a signature or a known protocol is no measurement,
 import hashlib
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from augment.card_head import not_finite
 from augment.squad import raise_faults
 from eval.submission import PREDICT_CONFIG
 
@@ -42,7 +43,7 @@ def read_json(path: Path) -> dict[str, Any]:
         raise ValueError(f"{path}: not a JSON file: {error}") from error
     if not isinstance(found, dict):
         raise ValueError(f"{path}: expected one object, found {type(found).__name__}")
-    raise_faults(str(path), [f"{key} is {value}" for key, value in _not_finite(found)], REMEDY)
+    raise_faults(str(path), [f"{key} is {value}" for key, value in not_finite(found)], REMEDY)
     return found
 
 
@@ -118,23 +119,12 @@ def dev_set(parts: Mapping[str, str], made: Mapping[str, Any]) -> tuple[str, str
     return DEV_SETS.get(parts.get("data", ""), (own_name, own_name))
 
 
-def _not_finite(value: Any, where: str = "") -> Iterator[tuple[str, float]]:
-    if isinstance(value, float) and not math.isfinite(value):
-        yield where, value
-    elif isinstance(value, dict | list):
-        items = value.items() if isinstance(value, dict) else enumerate(value)
-        for key, inner in items:
-            yield from _not_finite(inner, f"{where}.{key}" if where else str(key))
-
-
 def _is_percentage(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 100
 
 
 def _adds_up(scores: Mapping[str, Any], name: str) -> bool:
-    groups = [(scores.get(f"{g}_total") or 0, scores.get(f"{g}_{name}")) for g in GROUPS]
+    kinds = ("HasAns", "NoAns")
+    groups = [(scores.get(f"{k}_total") or 0, scores.get(f"{k}_{name}")) for k in kinds]
     whole = sum(number * (value or 0.0) for number, value in groups) / max(1, scores["total"])
     return math.isclose(whole, scores[name], abs_tol=1e-6)
-
-
-GROUPS = ("HasAns", "NoAns")

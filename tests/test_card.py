@@ -1,15 +1,19 @@
 """The data card: a head that the hub and `datasets` accept, and true numbers."""
 
+import json
 import re
 from pathlib import Path
 from typing import Any
 
+import datasets.utils.resources
 import pyarrow as pa
 import pytest
 import yaml
+from huggingface_hub import ModelCardData
 
 from augment.build import BuildConfig, build
 from augment.card import CardConfig, _main, card_text
+from augment.card_head import LANGUAGES, SIZES, WORDS, head_faults, head_text
 from augment.check import check
 from augment.shards import read_manifest, shard_paths
 from tests.small_sets import CONTEXT, answer, question, squad
@@ -121,3 +125,63 @@ def test_the_card_can_be_written_anew(out: Path, capsys: pytest.CaptureFixture[s
     assert capsys.readouterr().out.endswith("README.md\n")
     assert (out / "README.md").read_bytes() == before
     check(out)
+
+
+VOCABULARY = Path(datasets.utils.resources.__file__).parent
+
+
+@pytest.mark.parametrize(
+    ("ours", "file", "key"),
+    [
+        (SIZES, "size_categories.json", None),
+        (LANGUAGES, "languages.json", None),
+        (WORDS["annotations_creators"], "creators.json", "annotations"),
+        (WORDS["language_creators"], "creators.json", "language"),
+        (WORDS["multilinguality"], "multilingualities.json", None),
+    ],
+)
+def test_our_words_are_those_of_the_hub(ours: list[str], file: str, key: str | None) -> None:
+    theirs = json.loads((VOCABULARY / file).read_text("utf-8"))
+    assert set(ours) <= set(theirs[key] if key else theirs)
+
+
+HEAD: dict[str, Any] = {"license": "mit", "language": ["en"]}
+METRIC = {"type": "f1", "value": 50.0, "args": {"signature": "metric:squad_v2"}}
+
+
+def index(**metric: Any) -> dict[str, Any]:
+    result = {
+        "task": {"type": "question-answering"},
+        "dataset": {"type": "rajpurkar/squad_v2", "name": "SQuAD 2.0"},
+        "metrics": [{**METRIC, **metric}],
+    }
+    return {"model-index": [{"name": "small", "results": [result]}]}
+
+
+@pytest.mark.parametrize(
+    ("change", "fault"),
+    [
+        ({"license": "CC BY-SA 4.0"}, "license: the hub does not know 'CC BY-SA 4.0'"),
+        ({"language": ["English"]}, "language: the hub does not know 'English'"),
+        ({"task_categories": ["qa"]}, "task_categories: the hub does not know 'qa'"),
+        ({"size_categories": ["1M"]}, "size_categories: the hub does not know '1M'"),
+        ({"base_model": "/home/me/model"}, "base_model: '/home/me/model' is not a repository"),
+        ({"colour": "blue"}, "colour: not a field of our cards"),
+        ({"dataset_info": {"size": float("nan")}}, "dataset_info.size is nan"),
+        (index(value=float("nan")), "model-index: 'f1' is nan"),
+        (index(value=None), "model-index: 'f1' is None"),
+        (index(value="76"), "model-index: 'f1' is '76'"),
+        (index(args={}), "model-index: 'f1' without a signature"),
+        (index(type="bleu"), "model-index: 'bleu' is 50.0"),
+    ],
+)
+def test_faults_of_a_head(change: dict[str, Any], fault: str) -> None:
+    assert head_faults({**HEAD, **index()}) == []
+    assert any(fault in found for found in head_faults({**HEAD, **change}))
+
+
+def test_a_head_with_a_fault_is_not_written() -> None:
+    with pytest.raises(ValueError, match="the hub does not know 'wtf'"):
+        head_text(ModelCardData(language="en", license="wtf"))
+    with pytest.raises(ValueError, match="license: missing"):
+        head_text(ModelCardData(language="en"))
