@@ -1,9 +1,10 @@
 """The model card of a student, written from the record of its training: measured figures alone.
 
-OUT is a folder that `distill.train` or `distill.finetune` made.
+OUT is a folder that `distill.train` or `distill.finetune` made. With --recipe, the card of a recipe
+is written from the measurements that lie in OUT (see `distill.recipe_card`).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,6 +16,7 @@ from augment.command import run
 from augment.commit import write_atomic
 from augment.squad import raise_faults
 from distill.measured import REMEDY, SCORES, TRAINING, dev_set, read_json, read_scores, signature_of
+from distill.published import CITATIONS
 from eval.submission import PREDICT_CONFIG
 
 RECORD_KEYS = ("plan", "stages", "scores", "weights_sha256", "parameters", "hardware", "seconds")
@@ -28,10 +30,12 @@ METRICS = {
 
 @dataclass(frozen=True, kw_only=True)
 class CardConfig:
-    """Which student's card to write anew."""
+    """Which card to write anew."""
 
     out: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="OUT")]
-    """A finished student."""
+    """A finished student; with --recipe, the folder of a recipe's measurements."""
+    recipe: str | None = None
+    """Write the card of this recipe instead, from what was published and what lies in OUT."""
 
 
 def write_card(folder: Path) -> None:
@@ -64,26 +68,34 @@ def card_text(record: Mapping[str, Any], made: Mapping[str, Any]) -> str:
     """
     from huggingface_hub import ModelCard, ModelCardData
 
-    recipe = record["plan"]["recipe"]
-    start = recipe["student"]
-    if start.startswith("teacher:"):  # layers of the last teacher
-        start = recipe["stages"][-1]["teacher"]
+    recipe, scores = record["plan"]["recipe"], record["scores"]
     rows = [row["name"] for row in record["plan"]["rows"] if _is_hub_id(row["name"])]
     data = ModelCardData(
         language="en",
         license="cc-by-sa-4.0",
         library_name="transformers",
         pipeline_tag="question-answering",
-        base_model=start if _is_hub_id(start) else None,
+        base_model=base_model(recipe["student"], recipe["stages"][-1]["teacher"]),
         datasets=sorted(set(rows)) or None,
-        metrics=["exact_match", "f1"] if record["scores"] else None,
+        metrics=["exact_match", "f1"] if scores else None,
         tags=["extractive-qa", "knowledge-distillation", "twentyfold"],
-        model_name=recipe["name"] if record["scores"] else None,
-        eval_results=_results(record["scores"], made) if record["scores"] else None,
+        model_name=recipe["name"] if scores else None,
+        eval_results=model_index(scores, made) if scores else None,
     )
     text = head_text(data) + _body(record, made)
     ModelCard(text)  # parses the head, and the model-index in it
     return text
+
+
+def base_model(student: str, teacher: str | None) -> str | None:
+    """Give the hub id that a student starts from: its own, or its teacher's whose layers it takes.
+
+    Args:
+        student: as a recipe names it.
+        teacher: of the last stage.
+    """
+    start = (teacher or "") if student.startswith("teacher:") else student
+    return start if _is_hub_id(start) else None
 
 
 def _is_hub_id(name: str) -> bool:
@@ -91,7 +103,8 @@ def _is_hub_id(name: str) -> bool:
     return name.count("/") == 1
 
 
-def _results(scores: Mapping[str, Any], made: Mapping[str, Any]) -> list[Any]:
+def model_index(scores: Mapping[str, Any], made: Mapping[str, Any]) -> list[Any]:
+    """Give the `EvalResult`s of a score file, each with its signature."""
     from huggingface_hub import EvalResult
 
     parts = signature_of(scores)
@@ -128,6 +141,7 @@ def _body(record: Mapping[str, Any], made: Mapping[str, Any]) -> str:
     distilled = any(stage["kind"] != "supervised" for stage in recipe["stages"])
     what = "distilled" if distilled else "fine-tuned"
     limited = record["plan"].get("max_steps")
+    squad = "squad2" if recipe["score"] == "squad_v2" else "squad1"
     cut = (
         f"\nEvery stage was stopped after {limited:,} steps: this is a trial, not the recipe.\n"
         if limited
@@ -164,7 +178,7 @@ tokenizer = AutoTokenizer.from_pretrained("FOLDER")
 Windows of {recipe["max_seq_length"]} tokens that share {recipe["doc_stride"]}; matrix products in
 {record["plan"]["dtype"]}; seed {recipe["seed"]}. Rows: {_rows(record)}.
 
-{_where(record)}
+Trained in {record["seconds"]:,.0f} s on {place(record)}{energy(record)}.
 
 Models and their SHA-256 or hub commit: {_models(record)}.
 Weights of this student: `{record["weights_sha256"]}`.
@@ -182,7 +196,7 @@ SQuAD is by Rajpurkar et al. (2016, 2018), on text of English Wikipedia, CC BY-S
 of the models named above hold as well; where the rows were not SQuAD's, change this section and
 the head.
 
-{CITATIONS}"""
+{citations([squad, "tinybert"])}"""
 
 
 def _null_clause(recipe: Mapping[str, Any]) -> str:
@@ -225,35 +239,36 @@ def _models(record: Mapping[str, Any]) -> str:
     return ", ".join(f"`{name}` `{identity[:16]}`" for name, identity in found) or "none"
 
 
-def _where(record: Mapping[str, Any]) -> str:
+def place(record: Mapping[str, Any]) -> str:
+    """Name the machine of a training."""
     hardware = record["hardware"]
-    place = f"{hardware.get('processor')}, {hardware.get('cores')} cores"
+    found = f"{hardware.get('processor')}, {hardware.get('cores')} cores"
     if "gpu" in hardware:
-        place = f"{hardware['num_processes']} x {hardware['gpu']}, {place}"
-    energy = [stage.get("energy_kwh") for stage in record["stages"]]
-    known = [kwh for kwh in energy if kwh is not None]
-    used = f", {sum(known):.4g} kWh (codecarbon)" if known and len(known) == len(energy) else ""
-    return f"Trained in {record['seconds']:,.0f} s on {place}{used}."
+        return f"{hardware['num_processes']} x {hardware['gpu']}, {found}"
+    return found
 
 
-CITATIONS = """```bibtex
-@inproceedings{rajpurkar-etal-2018-know,
-  title = {Know What You Don't Know: Unanswerable Questions for SQuAD},
-  author = {Rajpurkar, Pranav and Jia, Robin and Liang, Percy},
-  booktitle = {Proceedings of ACL}, year = {2018}
-}
-@inproceedings{jiao-etal-2020-tinybert,
-  title = {TinyBERT: Distilling BERT for Natural Language Understanding},
-  author = {Jiao, Xiaoqi and Yin, Yichun and Shang, Lifeng and Jiang, Xin and Chen, Xiao and
-            Li, Linlin and Wang, Fang and Liu, Qun},
-  booktitle = {Findings of EMNLP}, year = {2020}
-}
-```
-"""
+def energy(record: Mapping[str, Any]) -> str:
+    """Say what a training used, where codecarbon measured all of its stages."""
+    found = [stage.get("energy_kwh") for stage in record["stages"]]
+    known = [kwh for kwh in found if kwh is not None]
+    return f", {sum(known):.4g} kWh (codecarbon)" if known and len(known) == len(found) else ""
+
+
+def citations(keys: Sequence[str]) -> str:
+    """Give BibTeX entries by their keys in `CITATIONS`."""
+    return "\n".join(["```bibtex", *(CITATIONS[key] for key in keys), "```", ""])
 
 
 def _main(config: CardConfig) -> None:
-    write_card(config.out)
+    if config.recipe is None:
+        write_card(config.out)
+    else:
+        from distill.recipe_card import recipe_card
+
+        text = recipe_card(config.recipe, config.out)
+        config.out.mkdir(parents=True, exist_ok=True)
+        write_atomic(config.out / "README.md", text)
     print(config.out / "README.md")
 
 

@@ -1,0 +1,125 @@
+"""Keep what a card needs of a run, without the data set's text: records, scores, and answers.
+
+RUN is a finished student, or any folder whose eval/ holds predictions and their scores. Answers are
+kept as places in the contexts of DEV, from which the very bytes of predictions.json can be made
+again, and scored. SQuAD's text stays out of the repository.
+"""
+
+import hashlib
+import io
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import tyro
+
+from augment.command import run
+from augment.commit import write_atomic
+from distill.measured import SCORES, TRAINING, read_json, read_scores
+from eval.gold import GoldQuestion, read_gold
+from eval.submission import PREDICT_CONFIG, read_submission
+
+PLACES = "answers.npz"
+PREDICTIONS, PROBABILITIES = "predictions.json", "na_probs.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeepConfig:
+    """What to keep of which run."""
+
+    run: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
+    """A finished student, or a folder with eval/predictions.json, predict.json and scores.json."""
+    dev: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="DEV")]
+    """The dev set it was scored on."""
+    arm: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="ARM")]
+    """Where to: data_cards/RECIPE/student, or another arm's folder."""
+
+
+def keep(config: KeepConfig) -> None:
+    """Copy a run's records and scores, and its answers as places.
+
+    Raises:
+        FileNotFoundError, ValueError: scores that were not measured, or of another dev set.
+    """
+    made = config.run / "eval"
+    read_scores(made / SCORES)
+    places = find_places(made, config.dev)
+    (config.arm / "eval").mkdir(parents=True, exist_ok=True)
+    for name in (TRAINING, f"eval/{SCORES}", f"eval/{PREDICT_CONFIG}"):
+        if (config.run / name).is_file():
+            shutil.copyfile(config.run / name, config.arm / name)
+    content = io.BytesIO()
+    np.savez_compressed(content, **places)
+    write_atomic(config.arm / "eval" / PLACES, content.getvalue())
+    print(config.arm)
+
+
+def find_places(folder: Path, dev: str) -> dict[str, Any]:
+    """Find each predicted answer in its context, in the order of the dev set.
+
+    Returns:
+        `start` and `end`, (questions,), in characters, both 0 for 'no answer'; and
+        `na_probs`, (questions,), where there are any.
+    """
+    predictions, _ = read_submission(folder / PREDICTIONS)
+    questions, _ = read_gold(dev)
+    starts = [_find(question, predictions, folder) for question in questions]
+    lengths = [len(predictions[question.id]) for question in questions]
+    places = {"start": np.array(starts, np.int32)}
+    places["end"] = places["start"] + np.array(lengths, np.int32)
+    if (folder / PROBABILITIES).is_file():
+        na_probs, _ = read_submission(folder / PROBABILITIES)
+        places["na_probs"] = np.array([na_probs[question.id] for question in questions])
+    return places
+
+
+def _find(question: GoldQuestion, predictions: Mapping[str, Any], folder: Path) -> int:
+    if question.id not in predictions:
+        raise ValueError(f"{folder / PREDICTIONS}: no question {question.id}; another dev set?")
+    text = predictions[question.id]
+    start = (question.context or "").find(text)
+    if start < 0:
+        raise ValueError(
+            f"{folder / PREDICTIONS}: question {question.id}: {text!r:.60} is not in its context"
+        )
+    return start
+
+
+def restore(arm: Path, dev: str, out: Path) -> None:
+    """Write the predictions of an arm again, byte for byte, with what makes them scorable.
+
+    Raises:
+        ValueError: the bytes are not those that were scored.
+    """
+    made = read_json(arm / "eval" / PREDICT_CONFIG)
+    questions, _ = read_gold(dev)
+    with np.load(arm / "eval" / PLACES) as places:
+        spans = zip(places["start"].tolist(), places["end"].tolist(), strict=True)
+        texts = [
+            (question.context or "")[start:end]
+            for question, (start, end) in zip(questions, spans, strict=True)
+        ]
+        files = {PREDICTIONS: dict(zip((q.id for q in questions), texts, strict=True))}
+        if "na_probs" in places:
+            values = places["na_probs"].tolist()
+            files[PROBABILITIES] = dict(zip((q.id for q in questions), values, strict=True))
+    for name, values in files.items():
+        content = _lines(values)
+        if hashlib.sha256(content.encode()).hexdigest() != made["files"][name]:
+            raise ValueError(f"{arm / 'eval' / PLACES}: does not give the {name} that was scored")
+        (out / name).write_text(content, encoding="utf-8")
+    (out / PREDICT_CONFIG).write_text(json.dumps(made), encoding="utf-8")
+
+
+def _lines(values: Mapping[str, Any]) -> str:
+    """Write as `eval.predict` does: the hash tells where that changes."""
+    lines = (f"{json.dumps(k)}: {json.dumps(v, ensure_ascii=False)}" for k, v in values.items())
+    return "{\n" + ",\n".join(lines) + "\n}\n"
+
+
+if __name__ == "__main__":
+    run(KeepConfig, keep)
