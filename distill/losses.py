@@ -5,7 +5,7 @@ size add up to the large batch. All are computed in fp32, also within an autocas
 stands at padding, NaN included, reaches neither a loss nor a gradient.
 """
 
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -56,14 +56,8 @@ def hidden_state_loss(student: Tensor, teacher: Tensor, attention_mask: Tensor) 
 def attention_score_loss(student: Heads, teacher: Heads, attention_mask: Tensor) -> Tensor:
     """Mean squared error between attention scores, over heads and pairs of real tokens.
 
-    No scores are computed. With q scaled, s = q_s k_s' and t = q_t k_t',
-
-        s - t = (q_s - q_t) k_s' + q_t (k_s - k_t)' = Q K'
-        for Q = [q_s - q_t, q_t] and K = [k_s, k_s - k_t], and
-        |Q K'|^2 = sum of (Q'Q) * (K'K), two matrices of twice the size squared.
-
-    The differences come first, so a student near its teacher loses no digits, as it would with
-    Q = [q_s, -q_t] and K = [k_s, k_t]. The smaller heads are filled with zeros.
+    No scores are computed (see `_SquaredDifference`). The smaller heads are filled with zeros; no
+    gradient reaches the teacher.
 
     Args:
         student, teacher: of one number of heads; their sizes may differ.
@@ -89,11 +83,11 @@ def attention_score_loss(student: Heads, teacher: Heads, attention_mask: Tensor)
             )
             for heads in (student, teacher)
         )
-        query = torch.cat([query_s - query_t, query_t], -1)
-        key = torch.cat([key_s, key_s - key_t], -1)
-        products = (query.mT @ query) * (key.mT @ key)
+        squares: Tensor = _SquaredDifference.apply(  # type: ignore[no-untyped-call]
+            query_s, key_s, query_t, key_t
+        )
         num_summed = num_heads * _num_tokens(real).square()
-        return (products.sum((1, 2, 3)) / num_summed).clamp(min=0.0).mean()
+        return (squares / num_summed).clamp(min=0.0).mean()
 
 
 def attention_probability_loss(
@@ -228,6 +222,37 @@ def prediction_loss(
         terms["hard_loss"] = (start + end) / 2
     weights = {"kd_loss": kd_weight, "hard_loss": hard_weight}
     return {"loss": torch.stack([weights[name] * terms[name] for name in terms]).sum(), **terms}
+
+
+class _SquaredDifference(torch.autograd.Function):
+    """Sum of squares of s - t for each example, s = q_s k_s' and t = q_t k_t'.
+
+        s - t = (q_s - q_t) k_s' + q_t (k_s - k_t)' = Q K'
+        for Q = [q_s - q_t, q_t] and K = [k_s, k_s - k_t], and
+        |Q K'|^2 = sum of (Q'Q) * (K'K), two matrices of twice the size squared.
+
+    The differences come first, so a student near its teacher loses no digits, as it would with
+    Q = [q_s, -q_t] and K = [k_s, k_t]. Written out, the gradients, 2 Q K'K and 2 K Q'Q, and of
+    those the student's share, are a quarter of the work that autograd would do.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, query_s: Tensor, key_s: Tensor, query_t: Tensor, key_t: Tensor) -> Tensor:
+        query = torch.cat([query_s - query_t, query_t], -1)
+        key = torch.cat([key_s, key_s - key_t], -1)
+        query_square, key_square = query.mT @ query, key.mT @ key
+        ctx.save_for_backward(query, key, query_square, key_square)
+        return (query_square * key_square).sum((1, 2, 3))
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None, None]:
+        query, key, query_square, key_square = ctx.saved_tensors
+        size = query.shape[-1] // 2
+        twice = 2 * gradients[0][:, None, None, None]
+        with _full_precision(query):
+            query_share = twice * key_square[..., :size]
+            key_share = twice * (query_square[..., :size] + query_square[..., size:])
+            return query @ query_share, key @ key_share, None, None
 
 
 def _full_precision(like: Tensor) -> torch.autocast:
