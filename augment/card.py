@@ -1,5 +1,7 @@
 """The data card of a set, written from its manifest: YAML head and text as the hub reads them."""
 
+import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -9,6 +11,7 @@ import tyro
 from augment.card_head import SIZES, head_text
 from augment.command import run
 from augment.commit import write_atomic
+from augment.kept import EXAMPLES, RUN, examples_section, keep, picture_section, run_section
 from augment.shards import (
     ANSWERS,
     SCHEMA,
@@ -25,20 +28,39 @@ class CardConfig:
     """Which set's card to write anew."""
 
     out: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="OUT")]
-    """A finished set."""
+    """A finished set; or a folder that --keep made."""
+    keep: Path | None = None
+    """Write a card with pictures, examples and times into this folder, without the set."""
+    mlm: str = "embedded"
+    """--keep: the masked LM that makes the examples."""
+    glove: str = "embedded"
+    """--keep: the vectors that make the examples."""
+    note: str = ""
+    """--keep: a sentence on how the build's times were taken."""
 
 
 def write_card(folder: Path) -> None:
-    """Write `README.md` beside a manifest."""
-    write_atomic(folder / "README.md", card_text(read_manifest(folder)))
+    """Write `README.md` beside a manifest, from that and what else `augment.kept` left there."""
+    manifest = read_manifest(folder)
+    sections = []
+    if (folder / EXAMPLES).is_file():
+        sections.append(examples_section(json.loads((folder / EXAMPLES).read_bytes())))
+        sections.append(picture_section(manifest))
+        sections.append(run_section(json.loads((folder / RUN).read_bytes())))
+    write_atomic(folder / "README.md", card_text(manifest, sections=sections))
 
 
-def card_text(manifest: dict[str, Any], data_files: str = "data/train-*.arrow") -> str:
+def card_text(
+    manifest: dict[str, Any],
+    data_files: str = "data/train-*.arrow",
+    sections: Sequence[str] = (),
+) -> str:
     """Fill the card from a manifest.
 
     Args:
         manifest: of a finished set.
         data_files: where the shards are, relative to the card.
+        sections: put before the known limits.
     """
     from huggingface_hub import DatasetCardData
 
@@ -68,7 +90,7 @@ def card_text(manifest: dict[str, Any], data_files: str = "data/train-*.arrow") 
             "dataset_size": manifest["bytes_in_memory"],
         },
     )
-    return head_text(head) + _body(manifest)
+    return head_text(head) + _body(manifest, sections)
 
 
 def _questions(manifest: dict[str, Any]) -> str:
@@ -95,7 +117,7 @@ def _features() -> list[dict[str, Any]]:
     return features
 
 
-def _body(manifest: dict[str, Any]) -> str:
+def _body(manifest: dict[str, Any], sections: Sequence[str]) -> str:
     plan, counts, inputs = manifest["plan"], manifest["counts"], manifest["input_counts"]
     copies = plan["copies_per_example"]
     words = max(1, counts["words"] * copies)
@@ -138,7 +160,7 @@ its answer, or an impossible one may have become answerable.
 
 Each word that is allowed to change is replaced with probability {plan["replace_probability"]} by a
 word drawn uniformly from its candidates (seed {plan["seed"]}; word rule `{plan["words"]}`;
-{len(plan["keep_words"])} words kept by a list; on wrong answers in the input:
+{len(plan["keep_words"])} words kept by a list; wrong answers in the input: \
 `{plan["input"]["on_bad_answer"]}`):
 
 {chr(10).join(made_with)}
@@ -155,11 +177,13 @@ re-joined: case, accents, spaces and line breaks are the original's.
 `id` (the SQuAD id; `<id>#07` for copy 7), `title`, `context`, `question`, `answers` (`text`,
 `answer_start` in characters), `is_impossible`, `source_id`, `copy_index` (0 is the original).
 
-## Known limits
+{"".join(section + chr(10) for section in sections)}## Known limits
 
+- Facts change with words: the contexts of copies are not true statements.
 - The masked LM's and the vectors' biases are in the replacements.
 - Answers are never touched, so a reader may learn that what does not look replaced is the answer.
 - Labels are carried over; `python -m eval.agreement` measures on how many rows a reader agrees.
+- The text is English Wikipedia's, the questions are crowd workers' who saw the paragraph.
 
 ## Licence and sources
 
@@ -168,11 +192,7 @@ from it is under the same licence. If the input was another text, its own licenc
 this section and the head. The method is from TinyBERT (Jiao et al. 2020).
 
 ```bibtex
-@inproceedings{{rajpurkar-etal-2018-know,
-  title = {{Know What You Don't Know: Unanswerable Questions for SQuAD}},
-  author = {{Rajpurkar, Pranav and Jia, Robin and Liang, Percy}},
-  booktitle = {{Proceedings of ACL}}, year = {{2018}}
-}}
+{SQUAD_2 if _has_impossible(manifest) else SQUAD_1}
 @inproceedings{{jiao-etal-2020-tinybert,
   title = {{TinyBERT: Distilling BERT for Natural Language Understanding}},
   author = {{Jiao, Xiaoqi and Yin, Yichun and Shang, Lifeng and Jiang, Xin and Chen, Xiao and
@@ -183,10 +203,31 @@ this section and the head. The method is from TinyBERT (Jiao et al. 2020).
 """
 
 
+SQUAD_1 = """@inproceedings{rajpurkar-etal-2016-squad,
+  title = {SQuAD: 100,000+ Questions for Machine Comprehension of Text},
+  author = {Rajpurkar, Pranav and Zhang, Jian and Lopyrev, Konstantin and Liang, Percy},
+  booktitle = {Proceedings of EMNLP}, year = {2016}
+}"""
+SQUAD_2 = """@inproceedings{rajpurkar-etal-2018-know,
+  title = {Know What You Don't Know: Unanswerable Questions for SQuAD},
+  author = {Rajpurkar, Pranav and Jia, Robin and Liang, Percy},
+  booktitle = {Proceedings of ACL}, year = {2018}
+}"""
+
+
 def _main(config: CardConfig) -> None:
+    if (config.out / EXAMPLES).is_file():
+        write_card(config.out)
+        print(config.out / "README.md")
+        return
     faults = folder_faults(config.out) + checksum_faults(config.out)
     others = [fault for fault in faults if not fault.startswith("README.md")]
     raise_faults(str(config.out), others, "build the set again, or copy it again")
+    if config.keep is not None:
+        keep(config.out, config.keep, config.mlm, config.glove, config.note)
+        write_card(config.keep)
+        print(config.keep / "README.md")
+        return
     write_card(config.out)
     write_checksums(config.out)
     print(config.out / "README.md")

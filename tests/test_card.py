@@ -2,6 +2,8 @@
 
 import json
 import re
+import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +14,13 @@ import yaml
 from huggingface_hub import ModelCardData
 
 from augment.build import BuildConfig, build
-from augment.card import CardConfig, _main, card_text
+from augment.card import CardConfig, _main, card_text, write_card
 from augment.card_head import LANGUAGES, SIZES, WORDS, head_faults, head_text
 from augment.check import check
+from augment.command import UsageError
+from augment.plots import draw_set, word_shares
 from augment.shards import read_manifest, shard_paths
+from augment.squad import read_squad
 from tests.small_sets import CONTEXT, answer, question, squad
 
 
@@ -185,3 +190,103 @@ def test_a_head_with_a_fault_is_not_written() -> None:
         head_text(ModelCardData(language="en", license="wtf"))
     with pytest.raises(ValueError, match="license: missing"):
         head_text(ModelCardData(language="en"))
+
+
+CARDS = Path(__file__).parents[1] / "data_cards"
+KEPT = sorted(path.parent for path in CARDS.glob("*/manifest.json"))
+
+
+@pytest.mark.parametrize("path", sorted(CARDS.glob("*/README.md")), ids=lambda p: p.parent.name)
+def test_every_head_in_data_cards(path: Path) -> None:
+    found = head(path.read_text("utf-8"))
+    assert head_faults(found) == []
+    assert found["license"] == LICENCE
+    assert found.get("task_categories", [found.get("pipeline_tag")]) == [TASK]
+
+
+@pytest.mark.parametrize("folder", KEPT, ids=lambda path: path.name)
+def test_a_kept_card_is_what_its_files_give(folder: Path, tmp_path: Path) -> None:
+    text = (folder / "README.md").read_text("utf-8")
+    shutil.copytree(folder, tmp_path / "kept")
+    write_card(tmp_path / "kept")
+    assert (tmp_path / "kept/README.md").read_text("utf-8") == text
+    assert head_faults(head(text)) == []
+    files = {path.name for path in folder.iterdir()}
+    assert files == {"README.md", "manifest.json", "run.json", "examples.json", "words.svg"}
+
+
+@pytest.mark.parametrize("folder", KEPT, ids=lambda path: path.name)
+def test_numbers_of_a_kept_card(folder: Path) -> None:
+    """Each number, worked out here from the files beside it."""
+    manifest, run = (json.loads((folder / f"{n}.json").read_text()) for n in ("manifest", "run"))
+    text = (folder / "README.md").read_text("utf-8")
+    flat = " ".join(text.split())
+    counts, inputs, plan = manifest["counts"], manifest["input_counts"], manifest["plan"]
+    assert manifest["rows"] == sum(shard["rows"] for shard in manifest["shards"])
+    assert manifest["rows"] == inputs["questions"] * 21
+    assert f"{manifest['rows']:,} rows: the {inputs['questions']:,} questions" in text
+    words = counts["words"] * 20
+    for source, what in (("masked_lm", "replaced by the masked LM"), ("glove", "replaced by a n")):
+        share = f"{100 * counts[f'replaced_by_{source}'] / words:.1f}%"
+        assert f"{share} {what}" in flat
+        assert f"{share} of all words" in flat
+        assert f">{share}<" in (folder / "words.svg").read_text("utf-8")
+    bins = manifest["copies_by_share_replaced"]
+    assert sum(bins) == inputs["paragraphs"] * 20
+    largest = max(range(20), key=lambda number: bins[number])
+    share = f"{100 * bins[largest] / sum(bins):.1f}%"
+    assert f"{share} of the copies differ in {5 * largest} to {5 * largest + 5} %" in flat
+    assert f"{sum(run['seconds'].values()):,.0f} s on {run['processor']}" in flat
+    assert f"{run['contexts_through_the_model']:,} contexts went through" in flat
+    for key in ("num_candidates", "replace_probability", "seed", "words"):
+        assert str(plan[key]) in text
+
+
+def test_no_path_of_a_machine_and_no_squad_text_is_kept(shared: Path) -> None:
+    kept = "".join(path.read_text("utf-8") for path in CARDS.rglob("*") if path.suffix != ".npz"
+                   and path.is_file())  # fmt: skip
+    for start in ("/work/", "/tmp/", "/home/", "/root/"):
+        assert start not in kept
+    kept = kept.lower()
+    for paragraph in read_squad(shared / "data/squad/dev-v2.0.json").paragraphs:
+        assert paragraph.context[:60].lower() not in kept
+        assert not any(question.text.lower() in kept for question in paragraph.questions)
+
+
+def test_what_is_kept_of_a_set(out: Path, tmp_path: Path, capsys: Any) -> None:
+    folder = tmp_path / "kept"
+    _main(CardConfig(out=out, keep=folder, mlm="none", glove="embedded", note="Alone."))
+    assert capsys.readouterr().out == f"{folder / 'README.md'}\n"
+    check(out)  # the set is as it was
+    text = (folder / "README.md").read_text("utf-8")
+    run = json.loads((folder / "run.json").read_text())
+    assert "config" not in run  # it holds paths
+    assert str(tmp_path) not in "".join(p.read_text() for p in folder.iterdir())
+    examples = json.loads((folder / "examples.json").read_text())["texts"]
+    assert len(examples) == 3
+    for example in examples:
+        assert re.search(r"\[[^|\]]+\|[^|\]]+\]", example)  # [new|old]
+        assert "\033" not in example
+    assert "caused" in text
+    assert "1 worker (" in text
+    assert "Alone. With" in " ".join(text.split())
+    (folder / "README.md").unlink()
+    _main(CardConfig(out=folder))
+    assert (folder / "README.md").read_text("utf-8") == text
+
+
+def test_the_picture_shows_every_word_and_copy_once(out: Path) -> None:
+    manifest = read_manifest(out)
+    shares = word_shares(manifest)
+    assert sum(shares.values()) == pytest.approx(1)
+    assert all(0 <= share <= 1 for share in shares.values())
+    picture = draw_set(manifest)
+    assert picture == draw_set(manifest)
+    for share in shares.values():
+        assert f">{share:.1%}<".encode() in picture
+
+
+def test_pictures_need_matplotlib(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(UsageError, match="install the `plots` extra"):
+        draw_set(read_manifest(out))
