@@ -43,7 +43,7 @@ def keep(out: Path, folder: Path, mlm: str, glove: str, note: str = "") -> None:
     folder.mkdir(parents=True, exist_ok=True)
     manifest = read_manifest(out)
     record = json.loads((out / RUN).read_bytes())
-    record |= {"processor": _processor(), "note": note}
+    record |= {"processor": processor(), "note": note}
     kept = {key: record[key] for key in RUN_KEYS}
     write_atomic(folder / RUN, to_json(kept))
     write_atomic(folder / EXAMPLES, to_json(make_examples(manifest["plan"], mlm, glove)))
@@ -132,7 +132,8 @@ def run_section(record: dict[str, Any]) -> str:
     return f"## Hardware and time\n\n{fill(text, 100)}\n"
 
 
-def _processor() -> str:
+def processor() -> str:
+    """Name this machine's processor."""
     path = Path("/proc/cpuinfo")
     if path.is_file():
         for line in path.read_text().splitlines():
