@@ -22,9 +22,12 @@ class UsageError(ValueError):
     """The command was asked for something it cannot do; exit code 2."""
 
 
-def run(config_type: type[Config], function: Callable[[Config], Any]) -> NoReturn:
+def run(
+    config_type: type[Config], function: Callable[[Config], Any], default: Config | None = None
+) -> NoReturn:
     """Parse the command line into `config_type`, call `function` with it, exit with a code.
 
+    `default` stands for the fields' own defaults where these depend on the command line.
     A user's mistake ends in one message on stderr. Set TWENTYFOLD_TRACEBACK=1 to see where
     it was raised.
     """
@@ -34,7 +37,8 @@ def run(config_type: type[Config], function: Callable[[Config], Any]) -> NoRetur
         module = sys.modules[function.__module__]
         spec = getattr(module, "__spec__", None)
         prog = f"python -m {spec.name}" if spec else None
-        config = tyro.cli(config_type, prog=prog, description=module.__doc__)
+        given: dict[str, Any] = {} if default is None else {"default": default}
+        config = tyro.cli(config_type, prog=prog, description=module.__doc__, **given)
     except ValueError as error:  # a check in __post_init__
         _fail(error, 2)
     try:

@@ -95,7 +95,8 @@ class Batches:
             self._orders[epoch] = epoch_order(
                 self.features.lengths, self.batch_size, self.seed, epoch
             )
-        return self._orders[epoch][place]
+        rows: NDArray[np.int64] = self._orders[epoch][place]
+        return rows
 
     def collate(self, rows: NDArray[np.int64]) -> dict[str, Tensor]:
         """Read rows as a padded batch.

@@ -220,7 +220,9 @@ def _cut(
     tokenizer: Any, rows: Sequence[Row], rule: WindowRule, counts: Counter[str]
 ) -> tuple[Sequence[Window], list[tuple[int, int]]]:
     """Cut rows into windows and label them; count what does not fit."""
-    cut = cut_windows(tokenizer, [row.question for row in rows], [row.context for row in rows], rule)
+    cut = cut_windows(
+        tokenizer, [row.question for row in rows], [row.context for row in rows], rule
+    )
     labels = []
     found = set()
     for window in cut.windows:

@@ -137,9 +137,8 @@ def test_originals_of_a_set_are_the_files_rows(data, tmp_path):
 
 
 def test_a_changed_shard_is_refused(data, tmp_path):
-    build(
-        BuildConfig(train=str(data), out=tmp_path / "set", mlm="embedded", glove="none", num_workers=1)
-    )
+    out = tmp_path / "set"
+    build(BuildConfig(train=str(data), out=out, mlm="embedded", glove="none", num_workers=1))
     shard = next((tmp_path / "set" / "data").iterdir())
     shard.write_bytes(shard.read_bytes() + b"!")
     with pytest.raises(ValueError, match="expected"):
