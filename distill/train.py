@@ -49,6 +49,8 @@ class TrainConfig:
     """Decides the order of the rows, new weights and dropout."""
     fidelity: Literal["better", "haystack"] = "better"
     """haystack: as it was done there where ours differs (see `python -m distill.recipes`)."""
+    only_stages: tuple[int, ...] | None = None
+    """Run these stages alone, counted from 0."""
     max_steps: int | None = None
     """Stop every stage after so many steps; the schedule is made for them."""
     gradient_accumulation_steps: int = 1
@@ -79,6 +81,9 @@ class TrainConfig:
             raise UsageError("--gradient-accumulation-steps: must be 1 or more")
         if self.dev is None and self.dev_steps is not None:
             raise UsageError("--dev-steps scores on what? name a dev set with --dev")
+        for index in self.only_stages or ():
+            if not 0 <= index < len(self.stages):
+                raise UsageError(f"--only-stages {index}: there are 0 to {len(self.stages) - 1}")
 
 
 def train(config: TrainConfig) -> dict[str, Any]:
@@ -100,10 +105,11 @@ def train(config: TrainConfig) -> dict[str, Any]:
 
 def resolve(config: TrainConfig) -> Recipe:
     """Put a recipe together from the named one and what the command line changed of it."""
+    only = range(len(config.stages)) if config.only_stages is None else config.only_stages
     recipe = replace(
         find_recipe(config.recipe),
         student=config.student,
-        stages=config.stages,
+        stages=tuple(config.stages[index] for index in only),
         max_seq_length=config.max_seq_length,
         doc_stride=config.doc_stride,
         max_query_length=config.max_query_length,

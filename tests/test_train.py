@@ -48,6 +48,13 @@ def test_teacher_replaces_every_stages():
     assert [stage.teacher for stage in recipe.stages] == ["mine", "mine"]
 
 
+def test_stages_can_be_left_out():
+    recipe = resolve(config(only_stages=(1,)))
+    assert [stage.kind for stage in recipe.stages] == ["prediction"]
+    with pytest.raises(UsageError, match="there are 0 to 1"):
+        config(only_stages=(2,))
+
+
 def test_fidelity_is_haystacks():
     recipe = resolve(config(fidelity="haystack"))
     assert {stage.attention_target for stage in recipe.stages} == {"probabilities"}
