@@ -9,6 +9,7 @@ import torch
 from transformers import TrainerCallback
 
 from augment.squad import SquadSet, read_squad
+from distill.job import Job
 from distill.recipes import Recipe
 from distill.trainer import Place
 from eval.predict import Predict, predict
@@ -44,23 +45,17 @@ class DevScore(TrainerCallback):  # type: ignore[misc]
     The student is put back into training mode: else dropout would be off from here on.
     """
 
-    def __init__(
-        self,
-        student: Any,
-        tokenizer: Any,
-        dev: str,
-        recipe: Recipe,
-        steps: int,
-        limit: int | None,
-        place: Place,
-    ) -> None:
+    def __init__(self, student: Any, tokenizer: Any, job: Job) -> None:
+        assert job.dev is not None  # checked by the command
+        assert job.dev_steps is not None
         self.trainer: Any = None
         self.student = student
-        self.steps = steps
-        self.place = place
-        self.metric = recipe.score
-        self.squad_set = read_squad(dev, split="validation", on_bad_answer="drop").limit(limit)
-        self.reader = Reader(student, tokenizer, protocol_of(recipe))
+        self.steps = job.dev_steps
+        self.place = job.place
+        self.metric = job.recipe.score
+        dev = read_squad(job.dev, split="validation", on_bad_answer="drop")
+        self.squad_set = dev.limit(job.dev_limit)
+        self.reader = Reader(student, tokenizer, protocol_of(job.recipe))
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Score, when it is time."""

@@ -79,7 +79,8 @@ class FinetuneConfig:
 
 def finetune(config: FinetuneConfig) -> dict[str, Any]:
     """Fine-tune and give the record that lies in OUT/training.json."""
-    from distill.stages import Job, distil
+    from distill.job import Job
+    from distill.stages import distil
 
     stage = Stage(
         kind="supervised",

@@ -88,7 +88,8 @@ class TrainConfig:
 
 def train(config: TrainConfig) -> dict[str, Any]:
     """Run the recipe and give the record that lies in OUTPUT/training.json."""
-    from distill.stages import Job, distil
+    from distill.job import Job
+    from distill.stages import distil
 
     recipe = resolve(config)
     same = ("output", "data", "text", "dev", "dev_steps", "dev_limit", "max_steps", "save_steps")

@@ -23,7 +23,7 @@ from distill.trainer import (
     train_stage,
 )
 from tests import tiny_distil
-from tests.tiny_distil import two_stages
+from tests.tiny_distil import job, two_stages
 
 CPU = Place(device="cpu", dtype="float32", logging_steps=1)
 
@@ -115,7 +115,9 @@ def test_dropout_is_on_after_a_dev_score(tmp_path):
     student.bert.register_forward_pre_hook(lambda module, _: modes.append(module.training))
     supervised = SpanDistiller(student, stage)
     supervised.stage = stage.__class__(**{**vars(stage), "kind": "supervised"})
-    scores = DevScore(student, tokenizer, data, recipe, 2, None, CPU)
+    scores = DevScore(
+        student, tokenizer, job(recipe, tmp_path / "out", data, dev=data, dev_steps=2)
+    )
     logged = []
     scores_log = scores.on_step_end
 

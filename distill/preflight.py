@@ -1,0 +1,83 @@
+"""Load the models of a training before it starts: do they exist, fit, and agree?"""
+
+from typing import Any
+
+from transformers import AutoTokenizer
+
+from augment.command import UsageError
+from distill.job import Job
+from distill.recipes import Stage
+from distill.student import (
+    FROM_TEACHER,
+    check_layer_map,
+    check_same_tokenizer,
+    layers_of,
+    load_teacher,
+    make_student,
+    uniform_layer_map,
+)
+
+
+def check_models(job: Job) -> tuple[Any, Any]:
+    """Load every model once, before hours are spent.
+
+    Returns:
+        The student as it is before the first stage, and its tokenizer.
+
+    Raises:
+        UsageError: models that the recipe's settings do not suit.
+        ValueError, OSError: a model that cannot be loaded, or is no teacher of this student.
+    """
+    recipe = job.recipe
+    student, tokenizer = _new_student(job)
+    num_layers = len(layers_of(student))
+    _check_length(job, student, tokenizer, recipe.student)
+    for index, stage in enumerate(recipe.stages):
+        if stage.teacher is None:
+            continue
+        teacher_tokenizer, teacher = load_teacher(
+            stage.teacher, span_head=stage.kind == "prediction", allow_bin=job.allow_bin
+        )
+        check_same_tokenizer(teacher_tokenizer, tokenizer, (stage.teacher, recipe.student))
+        _check_length(job, teacher, teacher_tokenizer, stage.teacher)
+        if stage.kind == "intermediate":
+            settle_layer_map(stage, num_layers, teacher)
+            heads = student.config.num_attention_heads, teacher.config.num_attention_heads
+            if stage.attention_weight and heads[0] != heads[1]:
+                raise UsageError(
+                    f"stage {index + 1}: the student has {heads[0]} attention heads, "
+                    f"{stage.teacher} has {heads[1]}; their attention cannot be compared; pass "
+                    f"--stages.{index}.attention-weight 0"
+                )
+    return student, tokenizer
+
+
+def _check_length(job: Job, model: Any, tokenizer: Any, name: str) -> None:
+    limits = (getattr(model.config, "max_position_embeddings", None), tokenizer.model_max_length)
+    limit = min(limit for limit in limits if limit)
+    if job.recipe.max_seq_length > limit:
+        raise UsageError(
+            f"max_seq_length {job.recipe.max_seq_length}: {name} has {limit} positions; pass "
+            f"--max-seq-length {limit} or less"
+        )
+
+
+def settle_layer_map(stage: Stage, num_layers: int, teacher: Any) -> tuple[int, ...]:
+    """Give the teacher layer of each student layer, uniform where the stage names none."""
+    num_teacher_layers = len(layers_of(teacher))
+    layer_map = stage.layer_map or uniform_layer_map(num_layers, num_teacher_layers)
+    check_layer_map(layer_map, num_layers, num_teacher_layers)
+    return layer_map
+
+
+def _new_student(job: Job) -> tuple[Any, Any]:
+    """Make the student as it is before the first stage; with its tokenizer."""
+    spec = job.recipe.student
+    teacher, source = None, spec
+    if spec.startswith(FROM_TEACHER):
+        source = job.recipe.stages[-1].teacher or ""
+        if not source:
+            raise UsageError(f"student {spec}: the last stage has no teacher to take layers from")
+        _, teacher = load_teacher(source, span_head=True, allow_bin=job.allow_bin)
+    student = make_student(spec, teacher, job.recipe.seed, allow_bin=job.allow_bin)
+    return student, AutoTokenizer.from_pretrained(source)
