@@ -31,6 +31,24 @@ demo: install
 	@$(BIN)/python -m eval.baselines $(SAMPLE)-dev-v2.0.json demo/baselines
 	@for name in gold empty; do \
 	  echo "$$name:"; $(BIN)/python -m eval.squad_v2 $(SAMPLE)-dev-v2.0.json demo/baselines/$$name.json; done
+	@echo; echo "5. A small teacher, fine-tuned on the sample from the embedded masked LM: demo/teacher"
+	@$(BIN)/python -m distill.finetune $(SAMPLE)-train-v2.0.json demo/teacher --model augment/embedded \
+	  --epochs 20 --learning-rate 5e-4 --batch-size 16 --max-seq-length 256
+	@echo; echo "6. Two of its three layers, distilled on the 20x set in both stages: demo/student"
+	@$(BIN)/python -m distill.train --recipe minilm-3l-384d-squad2 --data demo/set20x --output demo/student \
+	  --teacher demo/teacher --student teacher:1,3 --stages.0.layer-map 1 3 --max-seq-length 256 \
+	  --stages.0.epochs 2 --stages.0.learning-rate 5e-4 --stages.1.epochs 20 --stages.1.learning-rate 5e-4
+	@echo; echo "7. Beside the all-empty baseline: on the questions they learned, which shows that the parts"
+	@echo "fit, and on the dev set, where 233 questions are far too few to learn to read"
+	@for set in train dev; do \
+	  for name in teacher student; do \
+	    $(BIN)/python -m eval.predict demo/$$name $(SAMPLE)-$$set-v2.0.json demo/$$name-$$set \
+	      --max-seq-length 256 > demo/$$name-$$set.log || exit 1; done; \
+	  $(BIN)/python -m eval.baselines $(SAMPLE)-$$set-v2.0.json demo/baselines-$$set > demo/baselines.log || exit 1; \
+	  echo "$$set:"; $(BIN)/python -m eval.compare $(SAMPLE)-$$set-v2.0.json demo/baselines-$$set/empty.json \
+	    demo/teacher-$$set/predictions.json demo/student-$$set/predictions.json; done
+	@echo "the student, on the questions it learned:"
+	@$(BIN)/python -m eval.squad_v2 $(SAMPLE)-train-v2.0.json demo/student-train/predictions.json
 	@echo; echo "Look at demo/set20x/README.md (the data card), demo/set20x/manifest.json (counts and"
 	@echo "hashes), and open the shards: datasets.load_dataset('demo/set20x')"
 

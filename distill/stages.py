@@ -8,6 +8,7 @@ import gc
 import json
 import math
 import shutil
+import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -84,6 +85,7 @@ def _run_stage(
     if record_path.is_file():
         done: dict[str, Any] = json.loads(record_path.read_bytes())
         return done
+    began = time.monotonic()
     stage, place = job.recipe.stages[index], job.place
     seed = job.recipe.seed + index
     if index:
@@ -111,6 +113,7 @@ def _run_stage(
         teacher = None  # its logits are on disk
         gc.collect()
     work = folder.with_name(folder.name + ".incomplete")
+    prepared = time.monotonic() - began
     meter = EnergyMeter()
     with meter:
         result = train_stage(
@@ -126,6 +129,7 @@ def _run_stage(
         "stage": without_folders(job, asdict(stage)),
         "windows": features.counts,
         "teacher_windows_computed": counts,
+        "preparing_seconds": round(prepared, 1),
         "energy_kwh": meter.kwh,
         **result,
     }
@@ -229,7 +233,7 @@ def _finish(job: Job, plan: dict[str, Any], records: Sequence[dict[str, Any]]) -
         "weights_sha256": weights_sha256(job.stage_folder(len(records) - 1)),
         "parameters": _count_parameters(job.incomplete),
         "hardware": describe_hardware(job.place),
-        "seconds": round(sum(stage["seconds"] for stage in records), 1),
+        "seconds": round(sum(s["seconds"] + s["preparing_seconds"] for s in records), 1),
         "versions": versions(),
     }
     if launch_rank() == 0:
