@@ -104,6 +104,8 @@ def differences(there: Mapping[str, Any], here: Mapping[str, Any], at: str = "")
     found = []
     for key in sorted(there.keys() | here.keys()):
         old, new = there.get(key), here.get(key)
+        if isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
+            old, new = ({str(place): one for place, one in enumerate(o)} for o in (old, new))
         if isinstance(old, dict) and isinstance(new, dict):
             found += differences(old, new, f"{at}{key}.")
         elif old != new:

@@ -76,7 +76,9 @@ class DevScore(TrainerCallback):  # type: ignore[misc]
         predictions = {q.id: a.text for (_, q), a in zip(asked, answers, strict=True)}
         found = score(self.squad_set, predictions, self.metric)
         kept = ("exact", "f1", "exact_match", "HasAns_f1", "NoAns_f1")
+        should_log = control.should_log  # an entry of ours must not take the loss's place
         self.trainer.log({f"dev_{k}": found[k] for k in kept if k in found})
+        control.should_log = should_log
 
     def _autocast(self) -> Any:
         if self.place.dtype == "float32":
@@ -101,6 +103,7 @@ def score_finished(folder: Path, dev: str, recipe: Recipe, place: Place) -> dict
             max_seq_length=recipe.max_seq_length,
             doc_stride=recipe.doc_stride,
             max_query_length=recipe.max_query_length,
+            overwrite=True,
             device="cuda" if place.device == "cuda" else "cpu",
         )
     )

@@ -66,6 +66,16 @@ class Source:
         else:
             yield from _squad_rows(self.paths[0])
 
+    def check_unchanged(self) -> None:
+        """See that the rows are still those that were hashed.
+
+        Raises:
+            RuntimeError: somebody changed them meanwhile.
+        """
+        paths = [Path(path) for path in self.paths]
+        if find_source(self.kind, self.paths[0], paths).sha256 != self.sha256:
+            raise RuntimeError(f"{self.name}: changed while it was in use; start anew")
+
 
 def find_source(kind: str, data: str | None, text: Sequence[Path] = ()) -> Source:
     """Find and check the rows that a stage asks for; every shard's hash is compared.
@@ -153,6 +163,7 @@ def load_features(
                 shutil.rmtree(incomplete, ignore_errors=True)
                 incomplete.mkdir()
                 meta = _write(incomplete, source, tokenizer, rule)
+                source.check_unchanged()
                 text = json.dumps({**meta, "key": key, "from": described}, indent=2)
                 write_atomic(incomplete / "meta.json", text)
                 rename_folder(incomplete, folder)
@@ -192,6 +203,11 @@ def _write(folder: Path, source: Source, tokenizer: Any, rule: WindowRule) -> di
         with bar:
             while chunk := list(islice(rows, CHUNK)):
                 windows, labels = cut(chunk) if cut else _cut(tokenizer, chunk, rule, counts)
+                counts["rows"] += len(chunk)
+                counts["windows"] += len(windows)
+                bar.update(len(chunk))
+                if not windows:  # lines of which the tokenizer leaves nothing
+                    continue
                 arrays = (
                     np.concatenate([window.input_ids for window in windows]).astype(dtype),
                     np.array(labels, np.int32),
@@ -200,9 +216,6 @@ def _write(folder: Path, source: Source, tokenizer: Any, rule: WindowRule) -> di
                 )
                 for name, array in zip(names, arrays, strict=True):
                     array.tofile(files[name])
-                counts["rows"] += len(chunk)
-                counts["windows"] += len(windows)
-                bar.update(len(chunk))
     finally:
         for file in files.values():
             file.close()
@@ -271,8 +284,11 @@ class _TextCutter:
 
 
 def _lines(path: Path) -> Iterator[str]:
-    with path.open(encoding="utf-8") as file:
-        yield from (line for line in map(str.strip, file) if line)
+    try:
+        with path.open(encoding="utf-8") as file:
+            yield from (line for line in map(str.strip, file) if line)
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: not UTF-8 ({error})") from error
 
 
 def _shard_rows(folder: Path, *, originals: bool) -> Iterator[Row]:

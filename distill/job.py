@@ -16,8 +16,10 @@ from augment.models import pick_dtype
 from augment.plan import differences
 from distill.features import Source, find_source
 from distill.measured import read_json
-from distill.recipes import Recipe
+from distill.recipes import Recipe, Stage
+from distill.student import FROM_TEACHER
 from distill.trainer import Place
+from eval.gold import read_gold
 from eval.predict import shown_name, weights_sha256
 from eval.reader import pick_device
 from eval.windows import WindowRule
@@ -60,6 +62,30 @@ class Job:
     overwrite: bool = False
     """Replace what lies in `output`."""
 
+    def __post_init__(self) -> None:
+        if not self.output.name:
+            raise UsageError(f"OUTPUT {self.output}: name the folder that is to be made")
+        for name in ("max_steps", "dev_steps", "dev_limit", "accumulation", "save_steps"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise UsageError(f"--{name.replace('_', '-')} {value}: must be 1 or more")
+        if self.logging_steps < 1:
+            raise UsageError(f"--logging-steps {self.logging_steps}: must be 1 or more")
+        if self.dev is None and self.dev_steps is not None:
+            raise UsageError("--dev-steps scores on what? name a dev set with --dev")
+        parts = self.num_processes * self.accumulation
+        for index, stage in enumerate(self.recipe.stages):
+            if stage.batch_size % parts:
+                raise UsageError(
+                    f"--stages.{index}.batch-size {stage.batch_size}: does not split into {parts} "
+                    "equal micro-batches (processes times accumulation)"
+                )
+
+    @property
+    def num_processes(self) -> int:
+        """How many processes `torchrun` started."""
+        return int(os.environ.get("WORLD_SIZE", "1"))
+
     @property
     def incomplete(self) -> Path:
         """Where everything is made."""
@@ -78,10 +104,12 @@ class Job:
     def place(self) -> Place:
         """Where and how its stages run."""
         device = pick_device(self.device).type
+        if (self.dtype, device) == ("float16", "cpu"):
+            raise UsageError("--dtype float16: a CPU trains in bfloat16 or float32")
         return Place(
             device=device,
             dtype=pick_dtype(self.dtype, device),
-            num_processes=int(os.environ.get("WORLD_SIZE", "1")),
+            num_processes=self.num_processes,
             accumulation=self.accumulation,
             save_steps=self.save_steps,
             logging_steps=self.logging_steps,
@@ -136,37 +164,51 @@ def _find_source(job: Job, index: int) -> Source:
 
 def plan_of(job: Job, sources: Sequence[Source]) -> dict[str, Any]:
     """Gather what decides the result."""
-    names = {stage.teacher for stage in job.recipe.stages if stage.teacher}
-    if not job.recipe.student.startswith("teacher:"):
-        names.add(job.recipe.student)
+    recipe = job.recipe
+    models = {
+        f"stages.{index}.teacher": model_identity(stage.teacher)
+        for index, stage in enumerate(recipe.stages)
+        if stage.teacher
+    }
+    student = recipe.student
+    if not student.startswith(FROM_TEACHER):
+        models["student"], student = model_identity(student), shown_name(student)
+    stages = [shown_stage(stage) for stage in recipe.stages]
     plan = {
-        "recipe": asdict(job.recipe),
+        "recipe": {**asdict(recipe), "student": student, "stages": stages},
         "rows": [{"kind": s.kind, "name": s.name, "sha256": s.sha256} for s in sources],
-        "models": {name: model_identity(name) for name in sorted(names)},
+        "models": models,
         "max_steps": job.max_steps,
         "dtype": job.place.dtype,
     }
-    return without_folders(job, plan)
-
-
-def without_folders(job: Job, record: dict[str, Any]) -> dict[str, Any]:
-    """Name models by their folder's name alone: the rest is this machine's; hashes tell which."""
-    text = json.dumps(record)
-    for name in {job.recipe.student, *(stage.teacher for stage in job.recipe.stages)}:
-        if name is not None:
-            text = text.replace(json.dumps(name), json.dumps(shown_name(name)))
-    value: dict[str, Any] = json.loads(text)
+    value: dict[str, Any] = json.loads(json.dumps(plan))  # as it will be read again
     return value
 
 
+def shown_stage(stage: Stage) -> dict[str, Any]:
+    """Name the teacher by its folder's name alone: the rest is this machine's."""
+    teacher = None if stage.teacher is None else shown_name(stage.teacher)
+    return {**asdict(stage), "teacher": teacher}
+
+
 def model_identity(name: str) -> str:
-    """Give the hash of a checkpoint folder's files, or the commit of a hub repository."""
+    """Give the hash of a checkpoint folder's files, or the commit of a hub repository.
+
+    Raises:
+        FileNotFoundError: nothing of that name.
+    """
     folder_hash = weights_sha256(name)
     if folder_hash is not None:
         return folder_hash
     from transformers import AutoConfig
 
-    return str(AutoConfig.from_pretrained(name)._commit_hash)
+    try:
+        return str(AutoConfig.from_pretrained(name)._commit_hash)
+    except OSError as error:
+        raise FileNotFoundError(
+            f"{name}: no such folder, and no model hub gave it; name a folder or a hub id with "
+            "--teacher or --student"
+        ) from error
 
 
 def find_finished(job: Job, plan: dict[str, Any]) -> dict[str, Any] | None:
@@ -181,6 +223,8 @@ def find_finished(job: Job, plan: dict[str, Any]) -> dict[str, Any] | None:
             continue
         if folder == job.incomplete and launch_rank():
             continue  # the first process sees to it
+        if folder == job.incomplete and not any(path.is_file() for path in folder.rglob("*")):
+            continue  # killed before its plan was written
         if not (folder / name).is_file():
             raise UsageError(
                 f"{folder}: exists and was not made here (no {name}); choose another OUTPUT, or "
@@ -195,8 +239,11 @@ def find_finished(job: Job, plan: dict[str, Any]) -> dict[str, Any] | None:
                 + "\n  ".join(different)
             )
         if folder == job.output and not different and not job.overwrite:
-            if job.dev is not None and record["scores"] is None:
-                print(f"{job.output}: never scored; use eval.predict", file=sys.stderr)
+            if job.dev is not None and record.get("dev_sha256") != read_gold(job.dev)[1]:
+                print(
+                    f"{job.output}: not scored on {shown_name(job.dev)}; use eval.predict",
+                    file=sys.stderr,
+                )
             return record
         if folder == job.incomplete and different:
             shutil.rmtree(folder)

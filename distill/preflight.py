@@ -16,6 +16,7 @@ from distill.student import (
     make_student,
     uniform_layer_map,
 )
+from eval.gold import read_gold
 
 
 def check_models(job: Job) -> tuple[Any, Any]:
@@ -29,9 +30,10 @@ def check_models(job: Job) -> tuple[Any, Any]:
         ValueError, OSError: a model that cannot be loaded, or is no teacher of this student.
     """
     recipe = job.recipe
+    _check_dev(job)
     student, tokenizer = _new_student(job)
     num_layers = len(layers_of(student))
-    _check_length(job, student, tokenizer, recipe.student)
+    _check_fit(job, student, tokenizer, recipe.student)
     for index, stage in enumerate(recipe.stages):
         if stage.teacher is None:
             continue
@@ -39,7 +41,7 @@ def check_models(job: Job) -> tuple[Any, Any]:
             stage.teacher, span_head=stage.kind == "prediction", allow_bin=job.allow_bin
         )
         check_same_tokenizer(teacher_tokenizer, tokenizer, (stage.teacher, recipe.student))
-        _check_length(job, teacher, teacher_tokenizer, stage.teacher)
+        _check_fit(job, teacher, teacher_tokenizer, stage.teacher)
         if stage.kind == "intermediate":
             settle_layer_map(stage, num_layers, teacher)
             heads = student.config.num_attention_heads, teacher.config.num_attention_heads
@@ -52,8 +54,30 @@ def check_models(job: Job) -> tuple[Any, Any]:
     return student, tokenizer
 
 
-def _check_length(job: Job, model: Any, tokenizer: Any, name: str) -> None:
-    limits = (getattr(model.config, "max_position_embeddings", None), tokenizer.model_max_length)
+def _check_dev(job: Job) -> None:
+    """See that the dev set is there and fits the recipe's score, before the training."""
+    if job.dev is None:
+        return
+    without = [question.id for question in read_gold(job.dev)[0] if not question.answers]
+    if without and job.recipe.score == "squad_v1":
+        raise UsageError(
+            f"{job.dev}: {len(without)} questions without an answer, such as {without[0]}; "
+            "SQuAD 1.1's score has no place for them"
+        )
+
+
+def _check_fit(job: Job, model: Any, tokenizer: Any, name: str) -> None:
+    """See that windows fit the positions, and that the tokenizer is the model's."""
+    size = model.config.vocab_size
+    if not size / 2 < len(tokenizer) <= size:  # transformers makes one up where there is none
+        raise ValueError(
+            f"{name}: a vocabulary of {len(tokenizer):,} tokens for a model of {size:,}; are its "
+            "tokenizer's files there?"
+        )
+    positions = getattr(model.config, "max_position_embeddings", None)
+    if positions and "roberta" in model.config.model_type:
+        positions -= model.config.pad_token_id + 1  # they begin after the padding's
+    limits = (positions, tokenizer.model_max_length)
     limit = min(limit for limit in limits if limit)
     if job.recipe.max_seq_length > limit:
         raise UsageError(

@@ -60,7 +60,8 @@ class Stage:
     head_dropout: float = 0.0
     """Before the span head, in training."""
     count_padding: bool = False
-    """Pad to max_seq_length and count padding in every mean and softmax, as Haystack did."""
+    """Pad to max_seq_length and count padding, as Haystack did: in every mean and softmax but
+    those of attention scores."""
 
     def __post_init__(self) -> None:
         if self.teacher is None and self.kind != "supervised":

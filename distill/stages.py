@@ -10,7 +10,6 @@ import math
 import shutil
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -34,14 +33,16 @@ from distill.job import (
     launch_rank,
     model_identity,
     plan_of,
+    shown_stage,
     start,
-    without_folders,
 )
 from distill.preflight import check_models, settle_layer_map
 from distill.student import layers_of, load_teacher
 from distill.teacher import IntermediateTeacher, SpanTeacher, Targets, TeacherLogits
 from distill.trainer import check_gpus, train_stage
+from eval.gold import read_gold
 from eval.predict import weights_sha256
+from eval.reader import pick_device
 
 TEACHER_BATCH = 2
 """Times the training's micro-batch: what fits where nothing is kept for a backward pass."""
@@ -55,6 +56,8 @@ def distil(job: Job) -> dict[str, Any]:
         UsageError: what was asked for cannot be done, or something else lies in OUTPUT.
         ValueError: data or a model that does not fit; nothing has been trained then.
     """
+    if job.place.device == "cuda":
+        torch.cuda.set_device(pick_device(job.device))
     check_gpus(job.place)
     job.output.parent.mkdir(parents=True, exist_ok=True)
     with alone(job):
@@ -67,14 +70,14 @@ def distil(job: Job) -> dict[str, Any]:
         student, tokenizer = check_models(job)
         start(job, plan)
         records = [
-            _run_stage(job, index, source, student, tokenizer)
+            _run_stage(job, index, source, plan, student, tokenizer)
             for index, source in enumerate(sources)
         ]
         return _finish(job, plan, records)
 
 
 def _run_stage(
-    job: Job, index: int, source: Source, student: Any, tokenizer: Any
+    job: Job, index: int, source: Source, plan: dict[str, Any], student: Any, tokenizer: Any
 ) -> dict[str, Any]:
     """Run a stage from the one before, and keep its student; or give the record of a done one.
 
@@ -96,9 +99,11 @@ def _run_stage(
         teacher_tokenizer, teacher = load_teacher(
             stage.teacher, span_head=stage.kind == "prediction", allow_bin=job.allow_bin
         )
+        if model_identity(stage.teacher) != plan["models"][f"stages.{index}.teacher"]:
+            raise RuntimeError(f"{stage.teacher}: changed since this run began; start anew")
         teacher.to(place.device, getattr(torch, place.dtype))
     features = load_features(source, teacher_tokenizer, job.rule)
-    num_steps = math.ceil(stage.epochs * len(features) / stage.batch_size)
+    num_steps = math.ceil(stage.epochs * math.ceil(len(features) / stage.batch_size))
     batches = Batches(
         features,
         min(num_steps, job.max_steps or num_steps),
@@ -126,7 +131,7 @@ def _run_stage(
             callbacks=_callbacks(job, index, student, tokenizer),
         )
     record = {
-        "stage": without_folders(job, asdict(stage)),
+        "stage": shown_stage(stage),
         "windows": features.counts,
         "teacher_windows_computed": counts,
         "preparing_seconds": round(prepared, 1),
@@ -226,23 +231,28 @@ def _finish(job: Job, plan: dict[str, Any], records: Sequence[dict[str, Any]]) -
                 shutil.copy2(path, job.incomplete / path.name)
     _wait_for_all()
     scores = score_finished(job.incomplete, job.dev, job.recipe, job.place) if job.dev else None
+    if launch_rank():
+        return {}  # the first process has the record, and renames the folder
     record = {
         "plan": plan,
         "stages": list(records),
         "scores": scores,
+        "dev_sha256": read_gold(job.dev)[1] if job.dev else None,
         "weights_sha256": weights_sha256(job.stage_folder(len(records) - 1)),
         "parameters": _count_parameters(job.incomplete),
         "hardware": describe_hardware(job.place),
         "seconds": round(sum(s["seconds"] + s["preparing_seconds"] for s in records), 1),
         "versions": versions(),
     }
-    if launch_rank() == 0:
-        write_atomic(job.incomplete / "training.json", to_json(record))
-        write_card(job.incomplete)
-        if job.output.exists():
-            shutil.rmtree(job.output)  # empty, or --overwrite
-        rename_folder(job.incomplete, job.output)
-        print(f"{job.output}: done")
+    write_atomic(job.incomplete / "training.json", to_json(record))
+    write_card(job.incomplete)
+    replaced = job.output.with_name(f".{job.output.name}.replaced")
+    if job.output.exists():  # empty, or --overwrite
+        shutil.rmtree(replaced, ignore_errors=True)
+        rename_folder(job.output, replaced)
+    rename_folder(job.incomplete, job.output)
+    shutil.rmtree(replaced, ignore_errors=True)
+    print(f"{job.output}: done")
     return record
 
 

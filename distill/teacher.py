@@ -54,11 +54,15 @@ class IntermediateTeacher:
 
 
 class SpanTeacher:
-    """Gives the start and end logits of a frozen teacher, computed anew for each batch."""
+    """Gives the start and end logits of a frozen teacher, computed anew for each batch.
+
+    The span head runs in float32: in bfloat16 logits from 8 to 16 would be 0.06 apart.
+    """
 
     def __init__(self, model: Any) -> None:
         fast_attention(model)
         self.model = model
+        model.qa_outputs.float().register_forward_pre_hook(lambda _, inputs: (inputs[0].float(),))
 
     @torch.no_grad()
     def __call__(self, batch: dict[str, Tensor]) -> dict[str, Any]:
@@ -72,6 +76,8 @@ class SpanTeacher:
 
 class TeacherLogits:
     """Start and end logits of every window that a training reads, float32, memory-mapped.
+
+    `logits` is (tokens, 2); `done` is (windows,), 1 where a window's are on disk.
 
     The files lie in the cache under the hash of the windows and of what the teacher is. A window
     is computed once, whichever epoch or run asks for it first; an interrupted computation goes
@@ -138,23 +144,21 @@ class TeacherLogits:
             self.logits[start : start + length] = logits[:length]
 
     def _open(self) -> None:
-        """Map the files, made first (sparse, nothing done) where there are none."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        shapes = {
-            "logits": (np.float32, (len(self.features.tokens), 2)),
-            "done": (np.uint8, (len(self.features),)),
-        }
-        for name, (dtype, shape) in shapes.items():
-            path = self.folder / f"{name}.bin"
-            size = int(np.prod(shape)) * np.dtype(dtype).itemsize
-            if not path.is_file():
-                write_atomic(path, partial(_sparse, size))
-            setattr(self, name, np.memmap(path, dtype, "r+", shape=shape))
+        """Map the files, made first (sparse, nothing done) unless both are there, whole.
 
-    logits: "np.memmap[Any, np.dtype[np.float32]]"
-    """(tokens, 2)"""
-    done: "np.memmap[Any, np.dtype[np.uint8]]"
-    """(windows,), 1 where the logits are on disk."""
+        Under the lock: a file that is replaced while another process maps the old one would take
+        that one's logits with it.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        sizes = {"logits.bin": 8 * len(self.features.tokens), "done.bin": len(self.features)}
+        paths = {name: self.folder / name for name in sizes}
+        with locked(self.folder.with_suffix(".lock"), wait=True):
+            if any(not p.is_file() or p.stat().st_size != sizes[n] for n, p in paths.items()):
+                for name in ("done.bin", "logits.bin"):  # nothing is done before it is forgotten
+                    write_atomic(paths[name], partial(_sparse, sizes[name]))
+        shape = (len(self.features.tokens), 2)
+        self.logits = np.memmap(paths["logits.bin"], np.float32, "r+", shape=shape)
+        self.done = np.memmap(paths["done.bin"], np.uint8, "r+")
 
 
 def _sparse(size: int, path: Path) -> None:

@@ -73,14 +73,6 @@ class TrainConfig:
     """The recipe's stages."""
 
     def __post_init__(self) -> None:
-        for name in ("max_steps", "dev_steps", "dev_limit", "save_steps", "logging_steps"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise UsageError(f"--{name.replace('_', '-')} {value}: must be 1 or more")
-        if self.gradient_accumulation_steps < 1:
-            raise UsageError("--gradient-accumulation-steps: must be 1 or more")
-        if self.dev is None and self.dev_steps is not None:
-            raise UsageError("--dev-steps scores on what? name a dev set with --dev")
         for index in self.only_stages or ():
             if not 0 <= index < len(self.stages):
                 raise UsageError(f"--only-stages {index}: there are 0 to {len(self.stages) - 1}")

@@ -7,6 +7,8 @@ that tells a whole checkpoint from one that a kill cut short.
 
 import json
 import math
+import os
+import pickle
 import shutil
 import sys
 import time
@@ -16,9 +18,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
-from transformers.trainer_utils import get_last_checkpoint
 
 from augment.attention import keep_freed_memory
 from augment.command import UsageError, to_json
@@ -111,6 +113,11 @@ class DistilTrainer(Trainer):  # type: ignore[misc]
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Add the terms' means since the last log (of this process's rows)."""
+        if not math.isfinite(logs.get("loss", 0.0)):
+            raise ValueError(
+                f"the loss at step {self.state.global_step} is {logs['loss']}; lower the learning "
+                "rate, or pass --dtype float32"
+            )
         if "loss" in logs and self._summed:
             means = {name: float(total) / self._summed for name, total in self._sums.items()}
             logs = {**logs, **means}
@@ -119,7 +126,10 @@ class DistilTrainer(Trainer):  # type: ignore[misc]
 
 
 class WholeCheckpoints(TrainerCallback):  # type: ignore[misc]
-    """Marks a checkpoint when all of it is there, with the seconds that it took to get there."""
+    """Marks a checkpoint when all of it is there, with the seconds that it took to get there.
+
+    Also sees that the last step is logged, and that a resumed run saves and logs as it is told now.
+    """
 
     def __init__(self, before: float) -> None:
         self.before = before
@@ -130,8 +140,19 @@ class WholeCheckpoints(TrainerCallback):  # type: ignore[misc]
         """Time spent on the stage, killed runs included up to their last checkpoint."""
         return self.before + time.monotonic() - self.started
 
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Take the steps from the arguments, not from the checkpoint."""
+        state.save_steps, state.logging_steps = args.save_steps, args.logging_steps
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Log the last step."""
+        if state.global_step >= state.max_steps:
+            control.should_log = True
+
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Leave the mark."""
+        """Leave the mark, when every process has written its part."""
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            torch.distributed.barrier()
         if state.is_world_process_zero:
             folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
             record = {"step": state.global_step, "seconds": round(self.seconds, 1)}
@@ -139,14 +160,15 @@ class WholeCheckpoints(TrainerCallback):  # type: ignore[misc]
 
 
 def last_whole_checkpoint(work: Path) -> tuple[Path | None, float]:
-    """Give the last whole checkpoint and its seconds; delete those that a kill cut short."""
+    """Give the last whole checkpoint and its seconds; the first process deletes cut ones."""
+    marks = {}
     for folder in work.glob("checkpoint-*"):
-        if not (folder / WHOLE).is_file():
+        if (folder / WHOLE).is_file():
+            mark = json.loads((folder / WHOLE).read_bytes())
+            marks[mark["step"]] = folder, float(mark["seconds"])
+        elif os.environ.get("RANK", "0") == "0":
             shutil.rmtree(folder)
-    last = get_last_checkpoint(str(work)) if work.is_dir() else None
-    if last is None:
-        return None, 0.0
-    return Path(last), float(json.loads((Path(last) / WHOLE).read_bytes())["seconds"])
+    return marks[max(marks)] if marks else (None, 0.0)
 
 
 def train_stage(
@@ -204,7 +226,14 @@ def train_stage(
     for callback in callbacks:
         if hasattr(callback, "trainer"):
             callback.trainer = trainer
-    trainer.train(resume_from_checkpoint=str(resume) if resume else None)
+    try:
+        trainer.train(resume_from_checkpoint=str(resume) if resume else None)
+    except (pickle.UnpicklingError, SafetensorError, EOFError) as error:
+        raise RuntimeError(
+            f"{resume}: damaged checkpoint ({error!s:.100}); delete that folder and run again"
+        ) from error
+    if any(not parameter.isfinite().all() for parameter in distiller.parameters()):
+        raise ValueError("the weights became NaN or infinite; lower the learning rate")
     logged = [entry for entry in trainer.state.log_history if "loss" in entry]
     last = {k: round(v, 6) for k, v in (logged[-1] if logged else {}).items() if "loss" in k}
     return {
@@ -243,6 +272,8 @@ def _served(major: int, minor: int, built: Sequence[str]) -> bool:
     for name in built:
         kind, _, digits = name.partition("_")
         digits = digits.rstrip("af")
+        if kind not in ("sm", "compute"):
+            continue  # another maker's
         theirs = int(digits[:-1]), int(digits[-1])
         if theirs <= (major, minor) and (kind == "compute" or theirs[0] == major):
             return True

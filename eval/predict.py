@@ -20,6 +20,7 @@ import numpy as np
 import tyro
 
 from augment.command import UsageError, run, to_json, versions
+from augment.models import TOKENIZER_AND_CONFIG
 from augment.squad import raise_faults
 from eval.answers import Answer, Span
 from eval.gold import GoldQuestion, read_gold
@@ -155,7 +156,8 @@ def weights_sha256(model: str | Path) -> str | None:
         return None
     digest = hashlib.sha256()
     for path in sorted(folder.iterdir()):
-        if path.suffix in (".json", ".safetensors", ".bin", ".txt") and path.is_file():
+        weights = path.suffix in (".safetensors", ".bin")
+        if (weights or path.name in TOKENIZER_AND_CONFIG) and path.is_file():
             with path.open("rb") as file:
                 one = hashlib.file_digest(file, "sha256").hexdigest()
             digest.update(f"{path.name} {one}\n".encode())

@@ -159,6 +159,21 @@ def test_text_is_cut_without_overlap(tmp_path):
     assert (features.labels == 0).all()
 
 
+def test_rows_that_change_meanwhile_are_not_cached(data, tmp_path):
+    source = find_source("original", str(data))
+    data.write_text(data.read_text().replace("near?", "far?"))
+    with pytest.raises(RuntimeError, match="changed while it was in use"):
+        load_features(source, bert_tokenizer(), RULE, tmp_path)
+    assert not list(tmp_path.glob("features-*[!e]"))
+
+
+def test_text_in_another_encoding_is_named(tmp_path):
+    path = tmp_path / "latin.txt"
+    path.write_bytes("caf\xe9".encode("latin-1"))
+    with pytest.raises(ValueError, match=r"latin.txt: not UTF-8"):
+        load_features(find_source("text", None, [path]), bert_tokenizer(), RULE, tmp_path)
+
+
 def test_nothing_to_train_on_is_an_error(tmp_path):
     text = tmp_path / "empty.txt"
     text.write_text("\n \n")

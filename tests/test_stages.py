@@ -15,9 +15,11 @@ from transformers import AutoModelForQuestionAnswering, BertModel, RobertaForMas
 
 from augment.build import BuildConfig, build
 from augment.command import UsageError
+from augment.plan import differences
+from distill.job import plan_of
 from distill.recipes import RECIPES, haystack_fidelity
 from distill.stages import distil
-from eval.predict import Protocol, Reader
+from eval.predict import Protocol, Reader, weights_sha256
 from tests import tiny_distil
 from tests.tiny_distil import job, rows, shrink, two_stages
 
@@ -176,6 +178,60 @@ def test_accumulation_equals_the_large_batch(tmp_path, data, kind):
     whole, split = weights(tmp_path / "whole"), weights(tmp_path / "split")
     for name in whole:
         assert torch.allclose(whole[name], split[name], atol=2e-4), name
+
+
+def test_teachers_of_one_name_are_two(tmp_path, data):
+    teachers = [
+        tiny_distil.bert(tmp_path / place / "best", seed=seed) for place, seed in ("a1", "b2")
+    ]
+    recipe = two_stages(teachers[0])
+    plan = plan_of(job(recipe, tmp_path / "out", data), [])
+    stages = (recipe.stages[0], replace(recipe.stages[1], teacher=teachers[1]))
+    other = plan_of(job(replace(recipe, stages=stages), tmp_path / "out", data), [])
+    assert plan["recipe"] == other["recipe"]
+    (difference,) = differences(plan, other)
+    assert difference.startswith("models.stages.1.teacher: ")
+
+
+def test_a_changed_field_of_a_stage_is_named(tmp_path, data):
+    teacher = tiny_distil.bert(tmp_path / "teacher")
+    plans = [
+        plan_of(job(two_stages(teacher, epochs=epochs), tmp_path / "out", data), [])
+        for epochs in (2, 3)
+    ]
+    assert differences(*plans) == [
+        "recipe.stages.0.epochs: 2 there, 3 here",
+        "recipe.stages.1.epochs: 2 there, 3 here",
+    ]
+
+
+def test_the_last_step_is_logged_and_dev_scores_take_no_entry_away(tmp_path, data):
+    teacher = tiny_distil.bert(tmp_path / "teacher")
+    recipe = two_stages(teacher)
+    run = job(recipe, tmp_path / "out", data, dev=data, dev_steps=1, max_steps=3)
+    for stage in distil(run)["stages"]:
+        assert stage["last_losses"]["loss"] > 0
+
+
+def test_killed_after_its_record_was_written(tmp_path, data, monkeypatch):
+    """The record must not make another model of the student whose predictions lie there."""
+    teacher = tiny_distil.bert(tmp_path / "teacher")
+    run = job(two_stages(teacher), tmp_path / "out", data, dev=data, max_steps=1)
+    with monkeypatch.context() as patch:
+        patch.setattr("distill.stages.write_card", None)
+        with pytest.raises(TypeError):
+            distil(run)
+    record = distil(run)
+    made = json.loads((tmp_path / "out/eval/predict.json").read_text())
+    assert made["model_sha256"] == record["weights_sha256"] == weights_sha256(tmp_path / "out")
+
+
+def test_a_loss_that_explodes_is_an_error(tmp_path, data):
+    teacher = tiny_distil.bert(tmp_path / "teacher")
+    recipe = two_stages(teacher, learning_rate=1e30)
+    with pytest.raises(ValueError, match="lower the learning rate"):
+        distil(job(recipe, tmp_path / "out", data))
+    assert not (tmp_path / "out").exists()
 
 
 def test_complete_already_and_made_otherwise(tmp_path, data, capsys):
@@ -353,6 +409,29 @@ def other_heads(tmp_path, data):
     return job(two_stages(teacher, student), tmp_path / "out", data), "attention-weight 0"
 
 
+def no_tokenizer(tmp_path, data):
+    teacher = tiny_distil.bert(tmp_path / "teacher")
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        (tmp_path / "teacher" / name).unlink()
+    return job(two_stages(teacher), tmp_path / "out", data), "tokenizer's files"
+
+
+def no_dev_set(tmp_path, data):
+    teacher = tiny_distil.bert(tmp_path / "teacher")
+    dev = str(tmp_path / "dve.json")
+    return job(two_stages(teacher), tmp_path / "out", data, dev=dev), "dve.json"
+
+
+def impossible_questions_in_squad_1(tmp_path, data):
+    teacher = tiny_distil.bert(tmp_path / "teacher")
+    recipe = replace(two_stages(teacher), score="squad_v1")
+    return job(recipe, tmp_path / "out", data, dev=data), "questions without an answer"
+
+
+def no_such_teacher(tmp_path, data):
+    return job(two_stages("./teacher"), tmp_path / "out", data), "teacher.*--teacher or --student"
+
+
 def foreign_folder(tmp_path, data):
     teacher = tiny_distil.bert(tmp_path / "teacher")
     (tmp_path / "out").mkdir()
@@ -372,6 +451,10 @@ def foreign_folder(tmp_path, data):
         too_long,
         no_text,
         other_heads,
+        no_tokenizer,
+        no_dev_set,
+        impossible_questions_in_squad_1,
+        no_such_teacher,
         foreign_folder,
     ],
     ids=lambda case: case.__name__,
@@ -379,6 +462,6 @@ def foreign_folder(tmp_path, data):
 def test_errors_come_before_any_training(tmp_path, data, case, monkeypatch):
     wrong, message = case(tmp_path, data)
     monkeypatch.setattr("distill.stages.train_stage", None)
-    with pytest.raises((ValueError, UsageError), match=message):
+    with pytest.raises((ValueError, UsageError, FileNotFoundError), match=message):
         distil(wrong)
     assert not (tmp_path / "out.incomplete").exists()

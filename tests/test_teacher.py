@@ -1,5 +1,10 @@
 """A teacher's logits on disk: equal to asking it, and never somebody else's."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -87,6 +92,44 @@ def test_an_interrupted_computation_goes_on(made, monkeypatch):
         logits.fill(every(features), teacher, 2)
     again = TeacherLogits(features, "sha", "float32", cache)
     assert again.fill(every(features), teacher, 2) == len(features) - 4  # one chunk was kept
+
+
+OPEN = """
+import sys
+from pathlib import Path
+import numpy as np
+from transformers import AutoModelForQuestionAnswering, AutoTokenizer
+from distill.features import find_source, load_features
+from distill.teacher import TeacherLogits
+from tests.test_teacher import RULE
+folder, data, cache = sys.argv[1:]
+tokenizer = AutoTokenizer.from_pretrained(folder)
+features = load_features(find_source("original", data), tokenizer, RULE, Path(cache))
+logits = TeacherLogits(features, "sha", "float32", Path(cache))
+logits.fill(np.arange(len(features)), AutoModelForQuestionAnswering.from_pretrained(folder), 2)
+assert (np.abs(logits.logits).sum(1) > 0).all(), "logits that are done and zero"
+"""
+
+
+@pytest.mark.slow
+def test_processes_that_open_it_at_once_share_it(made):
+    _, _, cache = made
+    root = Path(__file__).parents[1]
+    command = [sys.executable, "-c", OPEN, cache / "teacher", cache / "train.json", cache / "new"]
+    env = {**os.environ, "PYTHONPATH": str(root)}
+    runs = [subprocess.Popen(command, env=env) for _ in range(4)]
+    assert [run.wait() for run in runs] == [0] * 4
+
+
+@pytest.mark.parametrize("name", ["logits.bin", "done.bin"])
+def test_a_cut_or_lost_file_is_computed_anew(made, name):
+    teacher, features, cache = made
+    logits = TeacherLogits(features, "sha", "float32", cache)
+    logits.fill(every(features), teacher, 2)
+    path = logits.folder / name
+    path.write_bytes(path.read_bytes()[:-4])
+    again = TeacherLogits(features, "sha", "float32", cache)
+    assert again.fill(every(features), teacher, 2) == len(features)
 
 
 def test_a_broken_teacher_is_no_teacher(made):

@@ -11,6 +11,7 @@ import pytest
 
 from augment.command import UsageError
 from distill.finetune import FinetuneConfig, finetune
+from distill.job import Job
 from distill.recipes import RECIPES
 from distill.train import TrainConfig, defaults, named_recipe, resolve
 from tests import tiny_distil
@@ -98,11 +99,25 @@ def test_help_and_mistakes_are_fast_and_clear():
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"max_steps": 0}, {"save_steps": 0}, {"dev_steps": 5}, {"gradient_accumulation_steps": 0}],
+    [
+        {"max_steps": 0},
+        {"save_steps": 0},
+        {"dev_steps": 5},
+        {"dev_limit": -1},
+        {"accumulation": 0},
+        {"accumulation": 4},  # 26 does not split into 4
+        {"output": Path()},
+    ],
+    ids=str,
 )
 def test_wrong_usage(wrong):
     with pytest.raises(UsageError):
-        config(**wrong)
+        Job(**{"recipe": resolve(config()), "output": Path("out"), "data": "x", **wrong})
+
+
+def test_a_cpu_has_no_float16(tmp_path):
+    with pytest.raises(UsageError, match="bfloat16 or float32"):
+        _ = replace(tiny_distil.job(resolve(config()), tmp_path, "x"), dtype="float16").place
 
 
 def test_finetune_makes_a_reader(tmp_path):
