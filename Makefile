@@ -37,7 +37,7 @@ demo: install
 	@echo; echo "6. Two of its three layers, distilled on the 20x set in both stages: demo/student"
 	@$(BIN)/python -m distill.train --recipe minilm-3l-384d-squad2 --data demo/set20x --output demo/student \
 	  --teacher demo/teacher --student teacher:1,3 --stages.0.layer-map 1 3 --max-seq-length 256 \
-	  --stages.0.epochs 2 --stages.0.learning-rate 5e-4 --stages.1.epochs 20 --stages.1.learning-rate 5e-4
+	  --stages.0.epochs 0.5 --stages.0.learning-rate 5e-4 --stages.1.epochs 20 --stages.1.learning-rate 5e-4
 	@echo; echo "7. Beside the all-empty baseline: on the questions they learned, which shows that the parts"
 	@echo "fit, and on the dev set, where 233 questions are far too few to learn to read"
 	@for set in train dev; do \

@@ -1,16 +1,15 @@
 """Say what a training ran on, and measure its energy where codecarbon is installed."""
 
 import os
-import platform
 import resource
 import sys
-from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import torch
 
 from augment.command import usable_cores
+from augment.kept import processor
 from distill.trainer import Place
 
 
@@ -18,7 +17,7 @@ def describe_hardware(place: Place) -> dict[str, Any]:
     """Name processor, cores, GPU and the peaks of memory, in MiB."""
     divisor = 2**20 if sys.platform == "darwin" else 2**10
     found: dict[str, Any] = {
-        "processor": _processor(),
+        "processor": processor(),
         "cores": usable_cores(),
         "num_processes": place.num_processes,
         "device": place.device,
@@ -29,15 +28,6 @@ def describe_hardware(place: Place) -> dict[str, Any]:
         found["gpu"] = torch.cuda.get_device_name()
         found["peak_gpu_mib"] = torch.cuda.max_memory_allocated() // 2**20
     return found
-
-
-def _processor() -> str:
-    path = Path("/proc/cpuinfo")
-    if path.is_file():
-        for line in path.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
 
 
 class EnergyMeter:
