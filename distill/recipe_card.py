@@ -74,7 +74,7 @@ def _read_arm(folder: Path) -> Arm:
     training = None
     if (folder / TRAINING).is_file():
         training = read_json(folder / TRAINING)
-        if training.get("scores") != scores:
+        if training.get("scores") not in (scores, None):  # None: scored after its training
             raise ValueError(f"{folder / TRAINING}: not the scores of eval/{SCORES}; {REMEDY}")
     made = read_json(folder / "eval" / PREDICT_CONFIG)
     return Arm(name=folder.name, scores=scores, made=made, training=training)

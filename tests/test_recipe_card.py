@@ -213,7 +213,7 @@ def test_an_arm_that_is_not_whole_is_an_error(measured: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"predict\.json"):
         recipe_card(RECIPE, measured)
     shutil.rmtree(measured / "a-teacher")
-    write_record(measured / "student", record(scores=None))
+    write_record(measured / "student", record(scores={"exact": 1.0}))
     with pytest.raises(ValueError, match=r"not the scores of eval/scores\.json"):
         recipe_card(RECIPE, measured)
     shutil.rmtree(measured / "student/eval")
