@@ -51,6 +51,19 @@ def run(
         _fail(error, 1)
     except KeyboardInterrupt:
         _fail("interrupted; run the same command again", 130)
+    leave()
+
+
+def leave() -> NoReturn:
+    """End the process, its work done.
+
+    One of several that `torchrun` started leaves without taking the interpreter down in order:
+    Gloo's threads may still let go of tensors then, which aborts it. Source: pytorch#179291.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
     sys.exit(0)
 
 

@@ -2,6 +2,8 @@
 
 import errno
 import json
+import os
+import subprocess
 import sys
 import threading
 from dataclasses import dataclass
@@ -95,6 +97,29 @@ def test_a_traceback_on_demand(
     monkeypatch.setenv("TWENTYFOLD_TRACEBACK", "1")
     assert end(monkeypatch, ValueError("bad")) == 1
     assert "Traceback" in capsys.readouterr().err
+
+
+LEAVE = """
+import atexit, os
+from augment.command import leave
+atexit.register(os.abort)  # as Gloo's threads may
+print("done")
+leave()
+"""
+
+
+@pytest.mark.parametrize(("world", "code"), [("2", 0), ("1", -6)])
+def test_a_process_of_torchrun_leaves_before_the_interpreter_is_taken_down(
+    world: str, code: int
+) -> None:
+    left = subprocess.run(
+        [sys.executable, "-c", LEAVE],
+        env={**os.environ, "WORLD_SIZE": world},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (left.returncode, left.stdout) == (code, "done\n" if world == "2" else left.stdout)
 
 
 def test_json_is_written_one_way() -> None:

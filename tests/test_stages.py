@@ -309,10 +309,12 @@ def test_a_checkpoint_cut_short_is_not_resumed_from(tmp_path, data):
 DDP = """
 import sys
 from pathlib import Path
+from augment.command import leave
 from distill.stages import distil
 from tests.tiny_distil import job, two_stages
 teacher, out, data = sys.argv[1:]
 distil(job(two_stages(teacher, adam_epsilon=1e-3), Path(out), data, dev=data, dev_steps=2))
+leave()
 """
 
 
