@@ -1,6 +1,8 @@
 """Draw what a set's manifest counted: which words were replaced, and how far copies differ."""
 
 import io
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from augment.command import UsageError
@@ -27,8 +29,9 @@ def word_shares(manifest: dict[str, Any]) -> dict[str, float]:
     return replaced | left
 
 
-def draw_set(manifest: dict[str, Any]) -> bytes:
-    """Draw both pictures as one SVG, the same bytes every time.
+@contextmanager
+def drawing(name: str, size: tuple[float, float]) -> Iterator[Any]:
+    """Give a figure of `size` inches whose SVG has the same bytes every time.
 
     Raises:
         UsageError: matplotlib is not installed.
@@ -40,8 +43,24 @@ def draw_set(manifest: dict[str, Any]) -> bytes:
         raise UsageError(
             "pictures need matplotlib; install the `plots` extra: pip install 'twentyfold[plots]'"
         ) from error
-    with matplotlib.rc_context({"svg.hashsalt": "set", "svg.fonttype": "none"}):
-        figure = Figure(figsize=(10, 3.6), layout="constrained")
+    with matplotlib.rc_context({"svg.hashsalt": name, "svg.fonttype": "none"}):
+        yield Figure(figsize=size, layout="constrained")
+
+
+def svg(figure: Any) -> bytes:
+    """Write a figure of `drawing`, while it is open."""
+    drawn = io.BytesIO()
+    figure.savefig(drawn, format="svg", metadata={"Date": None})
+    return drawn.getvalue()
+
+
+def draw_set(manifest: dict[str, Any]) -> bytes:
+    """Draw both pictures as one SVG.
+
+    Raises:
+        UsageError: matplotlib is not installed.
+    """
+    with drawing("set", (10, 3.6)) as figure:
         left, right = figure.subplots(1, 2)
         shares = word_shares(manifest)
         bars = left.barh(list(shares), [100 * share for share in shares.values()], color="#4878a8")
@@ -55,6 +74,4 @@ def draw_set(manifest: dict[str, Any]) -> bytes:
         places = [width * number for number in range(len(bins))]
         right.bar(places, heights, width, align="edge", color="#4878a8", ec="white")
         right.set(xlabel="% of a copy's words replaced", ylabel="% of the copies", xlim=(0, 100))
-        drawn = io.BytesIO()
-        figure.savefig(drawn, format="svg", metadata={"Date": None})
-    return drawn.getvalue()
+        return svg(figure)

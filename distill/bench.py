@@ -3,7 +3,8 @@
 `intermediate`: a step with the shapes of a BERT-base teacher and its six-layer student, ours
 against the predecessors' layout: rows padded to 384 tokens, eager attention, every map of every
 layer, heads and poolers on. `prediction`: a step with the teacher's logits from disk against
-asking the teacher. `features`: rows to windows. `memory`: of a step, by what autograd keeps.
+asking the teacher. `masking`: that step with every linear layer masked, as a pruning stage does,
+against the same without. `features`: rows to windows. `memory`: of a step, by what autograd keeps.
 """
 
 import os
@@ -20,7 +21,6 @@ import tyro
 
 from augment.command import UsageError, run
 
-PARTS = ("intermediate", "prediction", "features", "memory")
 V100_BYTES = 16 * 2**30
 
 
@@ -32,9 +32,10 @@ class BenchConfig:
     """A SQuAD JSON file or a folder made by `augment.build`: real questions, so real lengths."""
     tokenizer: str = "google-bert/bert-base-uncased"
     """A hub id or folder with an uncased BERT's tokenizer."""
-    parts: tuple[Literal["intermediate", "prediction", "features", "memory"], ...] = (
+    parts: tuple[Literal["intermediate", "prediction", "masking", "features", "memory"], ...] = (
         "intermediate",
         "prediction",
+        "masking",
         "memory",
     )
     """What to measure."""
@@ -73,6 +74,8 @@ def bench(config: BenchConfig) -> None:
             if part in config.parts:
                 measure = _intermediate if part == "intermediate" else _prediction
                 print(measure(_Bench(config)).line(), flush=True)
+    if "masking" in config.parts:
+        _masking(_Bench(config))
     if "features" in config.parts:
         _features(config)
     if "memory" in config.parts:
@@ -290,6 +293,44 @@ def _prediction(made: _Bench) -> Any:
 
         seconds = take_turns(lambda: turn("asked"), lambda: turn("cached"), made.config.repeats)
     return Comparison("prediction stage, cached logits", *seconds, "from the second epoch on")
+
+
+def _masking(made: _Bench) -> None:
+    """Time a step of a pruning stage against one of the plain distiller."""
+    import copy
+
+    from distill.distiller import SpanDistiller
+    from distill.prune import Pruner
+    from distill.recipes import RECIPES, PruningStage
+    from distill.teacher import SpanTeacher
+    from eval.timing import Comparison, take_turns
+
+    made.to_device()
+    stage = RECIPES["bert-block-sparse-squad1"].stages[0]
+    assert isinstance(stage, PruningStage)
+    masked = copy.deepcopy(made.student)
+    pruner = Pruner(masked, stage)
+    pruner.set_step(1, 1)
+    modules = {
+        "plain": SpanDistiller(made.student, stage).train(),
+        "masked": SpanDistiller(masked, stage, [pruner]).train(),
+    }
+    optimizers = {name: made.optimizer(module) for name, module in modules.items()}
+    asked = SpanTeacher(made.teacher)
+    turns = dict.fromkeys(modules, 0)
+
+    def turn(name: str) -> None:
+        for _ in range(made.config.steps):
+            batch = made.device_batch(turns[name])
+            turns[name] += 1
+            taught = asked(batch)
+            made.step(modules[name], optimizers[name], partial(modules[name], **batch, **taught))
+        made.wait()
+
+    seconds = take_turns(lambda: turn("masked"), lambda: turn("plain"), made.config.repeats)
+    found = Comparison("masking", *seconds)
+    low, high = min(found.ratios), max(found.ratios)
+    print(f"masking: a step takes {found.ratio:.2f} times as long ({low:.2f} to {high:.2f})")
 
 
 def _features(config: BenchConfig) -> None:

@@ -159,10 +159,7 @@ text and knows nothing but the context: it does not say whether the context is t
 that the context does not answer may get a span all the same.
 
 ```python
-from transformers import AutoModelForQuestionAnswering, AutoTokenizer
-
-model = AutoModelForQuestionAnswering.from_pretrained("FOLDER")
-tokenizer = AutoTokenizer.from_pretrained("FOLDER")
+{_loading(record)}
 ```
 
 `python -m eval.predict FOLDER DEV OUT` predicts a whole set; `eval.predict.Reader` one question.
@@ -197,6 +194,19 @@ of the models named above hold as well; where the rows were not SQuAD's, change 
 the head.
 
 {citations([squad, "tinybert"])}"""
+
+
+def _loading(record: Mapping[str, Any]) -> str:
+    if any("regularization" in stage for stage in record["plan"]["recipe"]["stages"]):
+        return """from distill.prune import load_pruned  # of twentyfold: layers differ in size
+from transformers import AutoTokenizer
+
+model = load_pruned("FOLDER")
+tokenizer = AutoTokenizer.from_pretrained("FOLDER")"""
+    return """from transformers import AutoModelForQuestionAnswering, AutoTokenizer
+
+model = AutoModelForQuestionAnswering.from_pretrained("FOLDER")
+tokenizer = AutoTokenizer.from_pretrained("FOLDER")"""
 
 
 def _null_clause(recipe: Mapping[str, Any]) -> str:

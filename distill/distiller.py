@@ -5,13 +5,14 @@ projections are parameters of the module, so that they are trained and saved. Th
 in it: it comes as tensors.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from distill.attention import Captured, capture_attention, fast_attention
+from distill.encoder import encoder_of, layers_of
 from distill.losses import (
     Heads,
     SpanLogits,
@@ -21,10 +22,6 @@ from distill.losses import (
     prediction_loss,
 )
 from distill.recipes import Stage
-from distill.student import encoder_of, layers_of
-
-ExtraTerms = Callable[[nn.Module], Mapping[str, Tensor]]
-"""From a student to further terms of the loss, by name."""
 
 
 def model_inputs(model: Any, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -117,11 +114,19 @@ class SpanDistiller(nn.Module):
     batch_inputs = ("positions", "teacher_start", "teacher_end")
     """What it takes of a batch beside the model's inputs."""
 
-    def __init__(self, student: Any, stage: Stage, extra_terms: Sequence[ExtraTerms] = ()) -> None:
+    def __init__(self, student: Any, stage: Stage, extra_terms: Sequence[nn.Module] = ()) -> None:
+        """Make one of a student.
+
+        Args:
+            student: a reader.
+            stage: its losses.
+            extra_terms: modules whose `forward(student)` gives further terms of the loss by name;
+                their parameters are trained with the student's.
+        """
         super().__init__()
         self.student = student
         self.stage = stage
-        self.extra_terms = tuple(extra_terms)
+        self.extra_terms = nn.ModuleList(extra_terms)
         for parameter in student.parameters():
             parameter.requires_grad_(True)
         fast_attention(student)

@@ -5,13 +5,13 @@ from typing import Any
 from transformers import AutoTokenizer
 
 from augment.command import UsageError
+from distill.encoder import layers_of
 from distill.job import Job
 from distill.recipes import Stage
 from distill.student import (
     FROM_TEACHER,
     check_layer_map,
     check_same_tokenizer,
-    layers_of,
     load_teacher,
     make_student,
     uniform_layer_map,

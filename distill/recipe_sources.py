@@ -169,6 +169,68 @@ _MINILM_STAGES: Sequence[Sources] = (
     },
 )
 
+_MOVEMENT = "transformers' movement-pruning, masked_run_squad.py"
+_NN_PRUNING = "nn_pruning"
+_RUNS = "nn_pruning, analysis/article/files/results_squadv1.json"
+_SPARSE_CARD = "card of madlag's block-sparse-0.07 BERT"
+_SPARSE_SOURCES: Sources = {
+    "student": f"{_RUNS}; {_SPARSE_CARD}",
+    "max_seq_length": _RUNS,
+    "doc_stride": f"{_MOVEMENT}: its default, as run_qa's",
+    "max_query_length": f"{_MOVEMENT}: its default, as run_qa's",
+    "seed": _RUNS,
+    "score": f"{_SPARSE_CARD}: SQuAD 1.1 dev set",
+}
+_SPARSE_STAGE: Sources = {
+    "kind": _RUNS,
+    "rows": _RUNS,
+    "teacher": _SPARSE_CARD,
+    **dict.fromkeys(("epochs", "batch_size", "learning_rate", "warmup"), _RUNS),
+    "weight_decay": _RUNS,
+    "decay_all": "no weight decay, so it does nothing",
+    "adam_epsilon": _MOVEMENT,
+    "max_grad_norm": _MOVEMENT,
+    **dict.fromkeys(("kd_weight", "hard_weight", "temperature"), _RUNS),
+    "span_reduction": f"{_MOVEMENT}: half of each",
+    "head_dropout": "BertForQuestionAnswering has none",
+    "count_padding": "ours: padding is no text; the script's softmax counts it",
+    "method": f"{_RUNS}: sigmoied_threshold",
+    "attention_block": f"{_SPARSE_CARD}: blocks; 32 x 32 in nn_pruning's runs",
+    "dense_block": "ours: 32 x 32 everywhere, as nn_pruning's runs of that name",
+    "initial_threshold": f"{_RUNS}; {_MOVEMENT}",
+    "final_threshold": f"{_RUNS}; {_MOVEMENT}",
+    "prune_start": f"{_RUNS}: 5,400 of 110,660 steps",
+    "prune_hold": f"{_RUNS}: 54,000 of 110,660 steps",
+    "regularization": "ours: no run came to 7.5 %; density falls as its power -0.66; try 80 to 150",
+    "attention_regularization": _RUNS,
+    "dense_regularization": _RUNS,
+    "score_learning_rate": f"{_RUNS}; {_MOVEMENT}",
+    "min_density": f"{_NN_PRUNING}: linear_min_parameters of its command line",
+    "drop_uniform_heads": "ours: their removal is not exact; nn_pruning removes them",
+}
+_HYBRID_STAGE: Sources = {
+    **_SPARSE_STAGE,
+    "dense_block": f"{_RUNS}: 1d_alt, scores that ffn_in's rows and ffn_out's columns share",
+    "regularization": f"{_RUNS}: 12.8 % of the linear weights, 77 heads gone, F1 86.1",
+}
+_MINILM_SPARSE_SOURCES: Sources = {
+    **_SPARSE_SOURCES,
+    "student": "ours: all layers of a reader of six, so it begins as its teacher",
+    "seed": "ours: as the other recipes",
+    "score": "the rows are SQuAD 1.1's",
+}
+_MINILM_SPARSE_STAGE: Sources = {
+    **_HYBRID_STAGE,
+    "teacher": "ours: --teacher names the folder of a BERT reader of six layers",
+    "epochs": "ours: it begins as a reader",
+    "batch_size": "ours: as minilm-3l-384d-squad2",
+    "learning_rate": "ours: between BERT's and a student's of that width; not tuned",
+    "warmup": "ours: short, as it begins as a reader",
+    "prune_start": "ours: it begins as a reader",
+    "prune_hold": "ours: a short training",
+    "score_learning_rate": "ours: scores must fall by 2.2 in far fewer steps",
+}
+
 
 def _flat(recipe: Sources, stages: Sequence[Sources]) -> dict[str, str]:
     """Put `stages.N.` before the names of a stage's fields."""
@@ -183,5 +245,8 @@ SOURCES: dict[str, Sources] = {
     "tinyroberta-squad2": _flat(_TINYROBERTA_SOURCES, _TINYROBERTA_STAGES),
     "distilbert-squad1": _flat(_DISTILBERT_SOURCES, _DISTILBERT_STAGES),
     "minilm-3l-384d-squad2": _flat(_MINILM_SOURCES, _MINILM_STAGES),
+    "bert-block-sparse-squad1": _flat(_SPARSE_SOURCES, [_SPARSE_STAGE]),
+    "bert-hybrid-sparse-squad1": _flat(_SPARSE_SOURCES, [_HYBRID_STAGE]),
+    "minilm-hybrid-sparse-squad1": _flat(_MINILM_SPARSE_SOURCES, [_MINILM_SPARSE_STAGE]),
 }
 """Of each recipe, where every value is from: `student`, `stages.0.learning_rate`, ..."""

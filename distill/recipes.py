@@ -95,6 +95,65 @@ class Stage:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PruningStage(Stage):
+    """A stage in which blocks of the student's weights are pruned while it learns."""
+
+    method: Literal["threshold", "topk"] = "threshold"
+    """threshold: a block stays while its score's sigmoid is above it; topk: the share that stays
+    of every matrix, by score."""
+    attention_block: tuple[int, int] = (32, 32)
+    """Rows and columns of a block in the attention's four matrices."""
+    dense_block: tuple[int, int] | None = (32, 32)
+    """Of a block in the feed-forward part's two; None: whole neurons."""
+    initial_threshold: float = 0.0
+    """Before pruning; with topk 1."""
+    final_threshold: float = 0.1
+    """After it; with topk the density."""
+    prune_start: float = 0.05
+    """Share of the stage's steps before the threshold moves."""
+    prune_hold: float = 0.5
+    """Share of the stage's steps, its last ones, with the final threshold."""
+    regularization: float = 0.0
+    """Of the mean sigmoid of the scores, at the end; it rises with the threshold."""
+    attention_regularization: float = 1.0
+    """Times `regularization`: the attention's."""
+    dense_regularization: float = 1.0
+    """Times `regularization`: the feed-forward part's."""
+    score_learning_rate: float = 1e-2
+    """Of the scores, the highest; they have no weight decay."""
+    min_density: float = 0.0
+    """Share of its blocks that every matrix keeps in any case."""
+    drop_uniform_heads: bool = False
+    """Also remove heads without queries or keys, which is not exact."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._check("kind", self.kind != "intermediate", "prunes by the loss of the spans alone")
+        for name in ("prune_start", "prune_hold", "min_density"):
+            self._check(name, 0 <= getattr(self, name) < 1, "a share, 0 to below 1")
+        self._check(
+            "prune_hold",
+            self.prune_start + self.prune_hold < 1,
+            f"leaves no step to prune in after prune-start {self.prune_start}",
+        )
+        for name in ("initial_threshold", "final_threshold"):
+            self._check(name, 0 <= getattr(self, name) <= 1, "must be 0 to 1")
+        self._check("final_threshold", self.final_threshold > 0, "must be above 0")
+        self._check("score_learning_rate", self.score_learning_rate > 0, "must be above 0")
+        for name in ("regularization", "attention_regularization", "dense_regularization"):
+            self._check(name, getattr(self, name) >= 0, "must be 0 or more")
+        rising = self.initial_threshold <= self.final_threshold
+        if self.method == "topk":
+            self._check("initial_threshold", not rising, "topk begins with a larger share")
+            self._check("regularization", not self.regularization, "topk has no use for it")
+        else:
+            self._check("initial_threshold", rising, "must not be above the final one")
+        for block in (self.attention_block, self.dense_block or (1, 1)):
+            if min(block) < 1:
+                raise ValueError(f"{self._flag('block')} {block}: sizes count from 1")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Recipe:
     """A student and the stages that make it."""
 
@@ -132,7 +191,7 @@ def used_fields(stage: Stage) -> list[str]:
     """Name the fields that a stage of its kind reads, in their order."""
     unread = {name for names in KIND_FIELDS.values() for name in names}
     unread -= set(KIND_FIELDS[stage.kind])
-    return [field.name for field in fields(Stage) if field.name not in unread]
+    return [field.name for field in fields(stage) if field.name not in unread]
 
 
 _TINYBERT = Recipe(
@@ -253,7 +312,62 @@ _MINILM = Recipe(
     ),
 )
 
-RECIPES = {recipe.name: recipe for recipe in (_TINYBERT, _TINYROBERTA, _DISTILBERT, _MINILM)}
+_STEPS = 110_660
+"""Of nn_pruning's recorded runs: 20 epochs of 5,533."""
+_BLOCK_STAGE = PruningStage(
+    kind="prediction",
+    rows="original",
+    teacher="csarron/bert-base-uncased-squad-v1",
+    epochs=20,
+    batch_size=16,
+    learning_rate=3e-5,
+    warmup=5_400 / _STEPS,
+    kd_weight=0.9,
+    hard_weight=0.1,
+    temperature=2.0,
+    span_reduction="mean",
+    prune_start=5_400 / _STEPS,
+    prune_hold=54_000 / _STEPS,
+    regularization=110.0,
+)
+_HYBRID_STAGE = replace(_BLOCK_STAGE, dense_block=None, regularization=20.0)
+
+_BLOCK_SPARSE = Recipe(
+    name="bert-block-sparse-squad1",
+    student="google-bert/bert-base-uncased",
+    stages=(_BLOCK_STAGE,),
+    seed=17,
+    score="squad_v1",
+)
+
+_HYBRID_SPARSE = replace(_BLOCK_SPARSE, name="bert-hybrid-sparse-squad1", stages=(_HYBRID_STAGE,))
+
+_MINILM_SPARSE = Recipe(
+    name="minilm-hybrid-sparse-squad1",
+    student="teacher:1,2,3,4,5,6",
+    stages=(
+        replace(
+            _HYBRID_STAGE,
+            teacher="minilm-qa",
+            epochs=1,
+            batch_size=32,
+            learning_rate=6e-5,
+            warmup=0.05,
+            prune_start=0.0,
+            prune_hold=0.4,
+            score_learning_rate=5e-2,
+        ),
+    ),
+    score="squad_v1",
+)
+
+RECIPES = {
+    recipe.name: recipe
+    for recipe in (
+        *(_TINYBERT, _TINYROBERTA, _DISTILBERT, _MINILM),
+        *(_BLOCK_SPARSE, _HYBRID_SPARSE, _MINILM_SPARSE),
+    )
+}
 ALIASES = {"distbert-squad2-768d": "tinybert-6l-768d-squad2"}
 
 

@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers import AutoModelForQuestionAnswering
 
 from augment.command import to_json, versions
 from augment.commit import rename_folder, write_atomic
@@ -23,6 +22,7 @@ from distill.batches import Batches
 from distill.card import write_card
 from distill.dev_score import DevScore, score_finished
 from distill.distiller import IntermediateDistiller, SpanDistiller
+from distill.encoder import layers_of
 from distill.features import Source, load_features
 from distill.hardware import EnergyMeter, describe_hardware
 from distill.job import (
@@ -37,9 +37,14 @@ from distill.job import (
     start,
 )
 from distill.preflight import check_models, settle_layer_map
-from distill.student import layers_of, load_teacher
+from distill.prune.checkpoint import save_pruned
+from distill.prune.compact import compact
+from distill.prune.masks import Pruner
+from distill.prune.training import PruningSchedule, pruning_groups
+from distill.recipes import PruningStage
+from distill.student import load_teacher, make_student
 from distill.teacher import IntermediateTeacher, SpanTeacher, Targets, TeacherLogits
-from distill.trainer import check_gpus, train_stage
+from distill.trainer import check_gpus, parameter_groups, train_stage
 from eval.gold import read_gold
 from eval.predict import weights_sha256
 from eval.reader import pick_device
@@ -92,8 +97,7 @@ def _run_stage(
     stage, place = job.recipe.stages[index], job.place
     seed = job.recipe.seed + index
     if index:
-        before = job.stage_folder(index - 1)
-        student = AutoModelForQuestionAnswering.from_pretrained(before, dtype=torch.float32)
+        student = make_student(str(job.stage_folder(index - 1)), None, seed)
     teacher, teacher_tokenizer = None, tokenizer
     if stage.teacher and stage.kind != "supervised":
         teacher_tokenizer, teacher = load_teacher(
@@ -113,7 +117,8 @@ def _run_stage(
         pad_to=job.recipe.max_seq_length if stage.count_padding else None,
     )
     torch.manual_seed(seed)
-    distiller, targets, counts = _prepare(job, index, student, teacher, batches)
+    pruner = Pruner(student, stage) if isinstance(stage, PruningStage) else None
+    distiller, targets, counts = _prepare(job, index, student, teacher, batches, pruner)
     if targets is None:
         teacher = None  # its logits are on disk
         gc.collect()
@@ -128,7 +133,8 @@ def _run_stage(
             targets,
             place,
             work / "checkpoints",
-            callbacks=_callbacks(job, index, student, tokenizer),
+            callbacks=_callbacks(job, index, student, tokenizer, pruner),
+            groups=pruning_groups if pruner else parameter_groups,
         )
     record = {
         "stage": shown_stage(stage),
@@ -138,6 +144,8 @@ def _run_stage(
         "energy_kwh": meter.kwh,
         **result,
     }
+    if isinstance(stage, PruningStage):
+        compact(student, drop_uniform_heads=stage.drop_uniform_heads)
     if launch_rank() == 0:
         _keep_stage(student, tokenizer, record, work, folder)
     _wait_for_all()
@@ -153,7 +161,7 @@ def _run_stage(
 
 
 def _prepare(
-    job: Job, index: int, student: Any, teacher: Any, batches: Batches
+    job: Job, index: int, student: Any, teacher: Any, batches: Batches, pruner: Pruner | None
 ) -> tuple[Any, Targets | None, int]:
     """Pair the student with what teaches it.
 
@@ -167,7 +175,7 @@ def _prepare(
         layer_map = settle_layer_map(stage, len(layers_of(student)), teacher)
         attention = bool(stage.attention_weight)
         return distiller, IntermediateTeacher(teacher, layer_map, attention=attention), 0
-    spans = SpanDistiller(student, stage)
+    spans = SpanDistiller(student, stage, [pruner] if pruner else [])
     if stage.kind == "supervised" or not stage.kd_weight:
         return spans, None, 0
     if not job.cache_logits or stage.count_padding:  # the cache holds real tokens alone
@@ -179,11 +187,13 @@ def _prepare(
     return spans, None, batches.logits.fill(rows, teacher, size)
 
 
-def _callbacks(job: Job, index: int, student: Any, tokenizer: Any) -> list[Any]:
+def _callbacks(
+    job: Job, index: int, student: Any, tokenizer: Any, pruner: Pruner | None
+) -> list[Any]:
     from transformers.integrations import TensorBoardCallback
     from transformers.integrations.integration_utils import is_tensorboard_available
 
-    callbacks: list[Any] = []
+    callbacks: list[Any] = [PruningSchedule(pruner)] if pruner else []
     if is_tensorboard_available() and launch_rank() == 0:
         from torch.utils.tensorboard.writer import SummaryWriter
 
@@ -209,9 +219,15 @@ def _keep_stage(
 
 
 def save_student(student: Any, tokenizer: Any, folder: Path) -> None:
-    """Write a student as an ordinary checkpoint: no hook, no capture, PyTorch's own attention."""
+    """Write a student as an ordinary checkpoint: no hook, no capture, PyTorch's own attention.
+
+    A pruned one goes with its pruning.json.
+    """
     student.set_attn_implementation("sdpa")
-    student.save_pretrained(folder)
+    if hasattr(student, "pruned"):
+        save_pruned(student, folder)
+    else:
+        student.save_pretrained(folder)
     tokenizer.backend_tokenizer.no_truncation()
     tokenizer.backend_tokenizer.no_padding()
     tokenizer.save_pretrained(folder)

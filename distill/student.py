@@ -17,6 +17,8 @@ from torch import nn
 from transformers import AutoConfig, AutoModel, AutoModelForQuestionAnswering, AutoTokenizer
 from transformers.utils import logging
 
+from distill.encoder import layers_of, named_layers
+from distill.prune.checkpoint import is_pruned, load_pruned
 from eval.reader import _damage_named, load_checkpoint
 
 FROM_TEACHER = "teacher:"
@@ -41,6 +43,10 @@ def make_student(spec: str, teacher: Any, seed: int, allow_bin: bool = False) ->
         if teacher is None:
             raise ValueError(f"student {spec}: no teacher to take layers from")
         return _cut_out(teacher, _parse_layers(spec, len(layers_of(teacher))))
+    with _damage_named(spec, "configuration"):
+        pruned = is_pruned(AutoConfig.from_pretrained(spec))
+    if pruned:
+        return load_pruned(spec, allow_bin=allow_bin).train()
     model, missing = _load(AutoModelForQuestionAnswering, spec, allow_bin)
     head = find_span_head(model, spec)
     new = {name for name in missing if name.startswith("qa_outputs.")}
@@ -80,20 +86,6 @@ def load_teacher(name: str, *, span_head: bool, allow_bin: bool = False) -> tupl
         if getattr(model, "pooler", None) is not None:
             model.pooler = None
     return tokenizer, model.eval().requires_grad_(False)
-
-
-def encoder_of(model: Any) -> Any:
-    """Give the encoder of a model with a head; an encoder is its own."""
-    return model.base_model
-
-
-def layers_of(model: Any) -> nn.ModuleList:
-    """Give the encoder's layers, first to last.
-
-    Raises:
-        ValueError: no list of `num_hidden_layers` layers in it (ALBERT shares one among all).
-    """
-    return _named_layers(encoder_of(model))[1]
 
 
 def uniform_layer_map(num_student_layers: int, num_teacher_layers: int) -> tuple[int, ...]:
@@ -204,7 +196,7 @@ def _cut_out(teacher: Any, layers: Sequence[int]) -> Any:
     config.dtype = torch.float32
     with torch.random.fork_rng(devices=[]):  # first weights are drawn, then replaced
         student = type(teacher)(config)
-    prefix = _named_layers(teacher)[0] + "."
+    prefix = named_layers(teacher)[0] + "."
     places = {str(layer - 1): str(place) for place, layer in enumerate(layers)}
     weights = {}
     for name, weight in teacher.state_dict().items():
@@ -216,14 +208,6 @@ def _cut_out(teacher: Any, layers: Sequence[int]) -> Any:
             weights[name] = weight
     student.load_state_dict(weights)
     return student
-
-
-def _named_layers(model: Any) -> tuple[str, nn.ModuleList]:
-    wanted = model.config.num_hidden_layers
-    for name, module in model.named_modules():
-        if isinstance(module, nn.ModuleList) and len(module) == wanted:
-            return name, module
-    raise ValueError(f"{type(model).__name__}: found no list of its {wanted} layers")
 
 
 def _text_rules(tokenizer: Any) -> dict[str, str]:

@@ -182,16 +182,23 @@ def load_checkpoint(name: str | Path, *, dtype: Dtype, allow_bin: bool) -> tuple
         OSError: nothing of that name, or no safetensors.
     """
     import torch
-    from transformers import AutoModelForQuestionAnswering, AutoTokenizer
+    from transformers import AutoConfig, AutoModelForQuestionAnswering, AutoTokenizer
     from transformers.utils import logging
+
+    from distill.prune.checkpoint import is_pruned, load_pruned
 
     if not sys.stderr.isatty():
         logging.disable_progress_bar()
     os.environ.setdefault("DISABLE_SAFETENSORS_CONVERSION", "1")  # no bot's files by the back door
     with _damage_named(name, "configuration or tokenizer"):
         tokenizer = AutoTokenizer.from_pretrained(name)
+        pruned = is_pruned(AutoConfig.from_pretrained(name))
     if not tokenizer.is_fast:
         raise ValueError(f"{name}: no fast tokenizer; this needs the tokenizer's tokenizer.json")
+    if pruned:
+        with _damage_named(name, "weights"):
+            model = load_pruned(name, dtype=getattr(torch, dtype), allow_bin=allow_bin)
+        return tokenizer, model
     arguments = {"dtype": getattr(torch, dtype), "output_loading_info": True}
     try:
         with _damage_named(name, "weights"):

@@ -21,12 +21,11 @@ from transformers import (
     RobertaTokenizer,
 )
 
+from distill.encoder import encoder_of, layers_of
 from distill.student import (
     check_layer_map,
     check_same_tokenizer,
-    encoder_of,
     find_span_head,
-    layers_of,
     load_teacher,
     make_student,
     uniform_layer_map,

@@ -96,7 +96,9 @@ def rows(path, *, impossible=True):
 def shrink(recipe: Recipe, student: str, teachers, **fields) -> Recipe:
     """Give a recipe small models, short windows and a batch of four."""
     stages = tuple(
-        replace(stage, teacher=teacher, batch_size=4, epochs=min(stage.epochs, 2), **fields)
+        replace(
+            stage, **{"teacher": teacher, "batch_size": 4, "epochs": min(stage.epochs, 2), **fields}
+        )
         for stage, teacher in zip(recipe.stages, teachers, strict=True)
     )
     return replace(

@@ -1,0 +1,45 @@
+"""Show what is left of a pruned reader: heads, neurons and density of every layer.
+
+A table on the screen, and with --picture the same as an SVG.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from augment.command import run
+from augment.commit import write_atomic
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportConfig:
+    """Which reader."""
+
+    model: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="DIR")]
+    """A folder or hub id of a pruned reader."""
+    picture: Path | None = None
+    """Also draw it, as this SVG file (the `plots` extra)."""
+    allow_bin: bool = False
+    """Also read pytorch_model.bin, where there are no safetensors."""
+
+
+def report(config: ReportConfig) -> None:
+    """Print the table, and draw the picture."""
+    from distill.prune import load_pruned
+    from distill.prune.linears import dense_shape
+    from distill.prune.report import draw_density, markdown_table, report_facts, report_rows
+
+    model = load_pruned(config.model, allow_bin=config.allow_bin)
+    shape = dense_shape(model.config)
+    print(markdown_table(report_rows(model.pruned, shape)))
+    print()
+    print("\n".join(f"- {fact}" for fact in report_facts(model.pruned, shape)))
+    if config.picture is not None:
+        write_atomic(config.picture, draw_density(model.pruned, shape))
+        print(f"\n{config.picture}")
+
+
+if __name__ == "__main__":
+    run(ReportConfig, report)
