@@ -15,8 +15,8 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, eager_mask, sdpa_mask
 
 from augment.attention import bmm_attention
-from distill.encoder import encoder_of, layers_of
 from distill.losses import Heads
+from eval.encoder import encoder_of, layers_of
 
 CAPTURE = "twentyfold_capture"
 KEEP = "twentyfold_keep"  # an attribute of attention modules; no parameter, so never saved

@@ -274,11 +274,14 @@ def _main(config: CardConfig) -> None:
     if config.recipe is None:
         write_card(config.out)
     else:
-        from distill.recipe_card import recipe_card
+        from distill.prune.report import draw_tradeoff
+        from distill.recipe_card import PICTURE, read_arms, recipe_card, speed_points
 
         text = recipe_card(config.recipe, config.out)
         config.out.mkdir(parents=True, exist_ok=True)
         write_atomic(config.out / "README.md", text)
+        if points := speed_points(read_arms(config.out)):
+            write_atomic(config.out / PICTURE, draw_tradeoff(points))
     print(config.out / "README.md")
 
 

@@ -12,7 +12,6 @@ import torch
 from torch import Tensor, nn
 
 from distill.attention import Captured, capture_attention, fast_attention
-from distill.encoder import encoder_of, layers_of
 from distill.losses import (
     Heads,
     SpanLogits,
@@ -22,6 +21,7 @@ from distill.losses import (
     prediction_loss,
 )
 from distill.recipes import Stage
+from eval.encoder import encoder_of, layers_of
 
 
 def model_inputs(model: Any, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -20,7 +20,9 @@ import tyro
 from augment.command import run
 from augment.commit import write_atomic
 from distill.measured import SCORES, TRAINING, read_json, read_scores
+from distill.recipe_card import SPEED
 from eval.gold import GoldQuestion, read_gold
+from eval.pruned import PRUNING
 from eval.submission import PREDICT_CONFIG, read_submission
 
 PLACES = "answers.npz"
@@ -49,7 +51,7 @@ def keep(config: KeepConfig) -> None:
     read_scores(made / SCORES)
     places = find_places(made, config.dev)
     (config.arm / "eval").mkdir(parents=True, exist_ok=True)
-    for name in (TRAINING, f"eval/{SCORES}", f"eval/{PREDICT_CONFIG}"):
+    for name in (TRAINING, PRUNING, SPEED, f"eval/{SCORES}", f"eval/{PREDICT_CONFIG}"):
         if (config.run / name).is_file():
             shutil.copyfile(config.run / name, config.arm / name)
     content = io.BytesIO()

@@ -5,7 +5,6 @@ from typing import Any
 from transformers import AutoTokenizer
 
 from augment.command import UsageError
-from distill.encoder import layers_of
 from distill.job import Job
 from distill.recipes import Stage
 from distill.student import (
@@ -16,6 +15,7 @@ from distill.student import (
     make_student,
     uniform_layer_map,
 )
+from eval.encoder import layers_of
 from eval.gold import read_gold
 
 

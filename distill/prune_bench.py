@@ -127,7 +127,7 @@ def published_shape() -> tuple[Any, Any]:
     from transformers import BertConfig, BertForQuestionAnswering
 
     from distill.prune import compact
-    from distill.prune.linears import KINDS, dense_shape, parts_of
+    from eval.encoder import KINDS, dense_shape, parts_of
 
     torch.manual_seed(0)
     dense = BertForQuestionAnswering(BertConfig()).eval()

@@ -28,8 +28,8 @@ class ReportConfig:
 def report(config: ReportConfig) -> None:
     """Print the table, and draw the picture."""
     from distill.prune import load_pruned
-    from distill.prune.linears import dense_shape
     from distill.prune.report import draw_density, markdown_table, report_facts, report_rows
+    from eval.encoder import dense_shape
 
     model = load_pruned(config.model, allow_bin=config.allow_bin)
     shape = dense_shape(model.config)

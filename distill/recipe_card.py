@@ -24,9 +24,12 @@ from distill.measured import (
     signature_of,
 )
 from distill.published import PUBLISHED, Figure, Published
-from distill.recipes import RECIPES, Recipe, Stage
+from distill.recipes import RECIPES, PruningStage, Recipe, Stage
+from eval.pruned import PRUNING, Pruned
 from eval.submission import PREDICT_CONFIG
 
+SPEED = "speed.json"
+PICTURE = "speed.svg"
 STUDENT = "student"
 """The arm that is the recipe itself; its figures stand in the card's head."""
 DEV = {"squad_v2": "dev-v2.0.json", "squad_v1": "dev-v1.1.json"}
@@ -44,6 +47,10 @@ class Arm:
     """How they were predicted."""
     training: Mapping[str, Any] | None
     """The record of its training; None where it was not trained here."""
+    pruned: Pruned | None = None
+    """What is left of it; None where nothing was pruned."""
+    speed: Mapping[str, Any] | None = None
+    """What `distill.prune_bench` measured of it."""
 
 
 def recipe_card(name: str, folder: Path) -> str:
@@ -54,7 +61,7 @@ def recipe_card(name: str, folder: Path) -> str:
     """
     if name not in PUBLISHED:
         raise ValueError(f"no recipe {name!r} with a card; there are {', '.join(PUBLISHED)}")
-    published, recipe, arms = PUBLISHED[name], RECIPES.get(name), read_arms(folder)
+    published, recipe, arms = PUBLISHED[name], RECIPES[name], read_arms(folder)
     return _head(name, published, recipe, arms) + _body(name, published, recipe, arms)
 
 
@@ -77,10 +84,19 @@ def _read_arm(folder: Path) -> Arm:
         if training.get("scores") not in (scores, None):  # None: scored after its training
             raise ValueError(f"{folder / TRAINING}: not the scores of eval/{SCORES}; {REMEDY}")
     made = read_json(folder / "eval" / PREDICT_CONFIG)
-    return Arm(name=folder.name, scores=scores, made=made, training=training)
+    pruned = speed = None
+    if (folder / PRUNING).is_file():
+        pruned = Pruned.from_dict(read_json(folder / PRUNING))
+    if (folder / SPEED).is_file():
+        speed = read_json(folder / SPEED)
+        if speed["sha256"] != made["model_sha256"]:
+            raise ValueError(f"{folder / SPEED}: not of the reader that was scored; {REMEDY}")
+    return Arm(
+        name=folder.name, scores=scores, made=made, training=training, pruned=pruned, speed=speed
+    )
 
 
-def _head(name: str, published: Published, recipe: Recipe | None, arms: Sequence[Arm]) -> str:
+def _head(name: str, published: Published, recipe: Recipe, arms: Sequence[Arm]) -> str:
     from huggingface_hub import ModelCardData
 
     student = next((arm for arm in arms if arm.name == STUDENT), None)
@@ -90,7 +106,7 @@ def _head(name: str, published: Published, recipe: Recipe | None, arms: Sequence
             license="cc-by-sa-4.0",
             library_name="transformers",
             pipeline_tag="question-answering",
-            base_model=base_model(recipe.student, recipe.stages[-1].teacher) if recipe else None,
+            base_model=base_model(recipe.student, recipe.stages[-1].teacher),
             datasets=list(published.datasets) or None,
             metrics=["exact_match", "f1"] if student else None,
             tags=["extractive-qa", "knowledge-distillation", "twentyfold"],
@@ -100,7 +116,7 @@ def _head(name: str, published: Published, recipe: Recipe | None, arms: Sequence
     )
 
 
-def _body(name: str, published: Published, recipe: Recipe | None, arms: Sequence[Arm]) -> str:
+def _body(name: str, published: Published, recipe: Recipe, arms: Sequence[Arm]) -> str:
     notes = "\n".join(_wrapped(f"- {note}", "  ") for note in published.notes)
     return f"""# {name}
 
@@ -150,9 +166,7 @@ def _wrapped(text: str, indent: str = "") -> str:
     return fill(text, 100, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
 
 
-def _status(recipe: Recipe | None, arms: Sequence[Arm]) -> str:
-    if recipe is None:
-        return "**Not built yet**: there is no recipe for it so far."
+def _status(recipe: Recipe, arms: Sequence[Arm]) -> str:
     if any(arm.name == STUDENT for arm in arms):
         return "**Trained and measured here.**"
     if base_model(recipe.student, recipe.stages[-1].teacher) is None:
@@ -172,12 +186,12 @@ def _use(published: Published) -> str:
     )
 
 
-def _limits(recipe: Recipe | None) -> str:
+def _limits(recipe: Recipe) -> str:
     limits = [
         "Trained on English Wikipedia, and on questions of crowd workers who saw the paragraph.",
         "The biases of teachers and of the model that a student starts from are in the student.",
     ]
-    if recipe and any(stage.rows == "augmented" for stage in recipe.stages):
+    if any(stage.rows == "augmented" for stage in recipe.stages):
         limits += [
             "Word replacement changes facts: contexts of copies are not true statements, and some "
             "no longer hold their answer. A teacher that reads the copy sees that; a carried-over "
@@ -220,11 +234,15 @@ def _measured(published: Published, arms: Sequence[Arm]) -> str:
     names = [name for name in FIGURES[published.metric] if name != "NoAns_f1"]  # equals exact
     if published.metric == "squad_v2":
         names.append("best_f1")
-    lines = [
-        "| system | trained | parameters | " + " | ".join(names) + " |",
-        "|---|" + "---|" * (len(names) + 2),
-    ]
-    lines += [_arm_row(arm, names) for arm in arms]
+    pruned = ["linear weights left", "heads gone"] if any(arm.pruned for arm in arms) else []
+    speeds = ["times faster"] if any(arm.speed for arm in arms) else []
+    head = ["system", "trained", "parameters", *names, *pruned, *speeds]
+    lines = [f"| {' | '.join(head)} |", "|---|" + "---|" * (len(head) - 1)]
+    for arm in arms:
+        cells = _arm_cells(arm, names)
+        cells += _pruned_cells(arm.pruned) if pruned else []
+        cells += [_speed_cell(arm.speed)] if speeds else []
+        lines.append(f"| {' | '.join(cells)} |")
     oracle = (
         "\n\n`best_f1` is an oracle: its threshold was chosen with the gold answers."
         if "best_f1" in names
@@ -232,15 +250,52 @@ def _measured(published: Published, arms: Sequence[Arm]) -> str:
     )
     signatures = {f"`{arm.scores['signature']}`": None for arm in arms}
     measured = {dev_set(signature_of(arm.scores), arm.made)[1]: None for arm in arms}
-    return "\n".join(lines) + f"\n\nOn {', '.join(measured)}; {', '.join(signatures)}.{oracle}"
+    text = "\n".join(lines) + f"\n\nOn {', '.join(measured)}; {', '.join(signatures)}.{oracle}"
+    return text + (f"\n\n{_speed_note(arms)}" if speeds else "")
 
 
-def _arm_row(arm: Arm, names: Sequence[str]) -> str:
+def _speed_note(arms: Sequence[Arm]) -> str:
+    speed = next(arm.speed for arm in arms if arm.speed)
+    machine = speed["hardware"].get("gpu") or speed["hardware"].get("processor")
+    sizes = ", ".join(speed["batches"])
+    note = (
+        f"Times faster than {speed['dense']} at batches of {sizes}, {speed['tokens']} tokens, "
+        f"{speed['dtype']}, {speed['threads']} threads, {machine}: the median of turns in one run, "
+        "by `python -m distill.prune_bench`."
+    )
+    return f"{_wrapped(note)}\n\n![F1 against speed]({PICTURE})"
+
+
+def speed_points(arms: Sequence[Arm]) -> dict[str, tuple[float, float]]:
+    """Give each arm's speed in batches of 8 and F1; an arm named `dense` is 1 time as fast."""
+    points = {}
+    for arm in arms:
+        if arm.speed is not None:
+            points[arm.name] = (float(arm.speed["batches"]["8"]["ratio"]), arm.scores["f1"])
+        elif arm.name == "dense":
+            points[arm.name] = (1.0, arm.scores["f1"])
+    return points
+
+
+def _pruned_cells(pruned: Pruned | None) -> list[str]:
+    if pruned is None:
+        return ["", ""]
+    heads = len(pruned.layers) * pruned.num_heads
+    return [f"{pruned.linear_density:.1%}", f"{pruned.removed_heads} of {heads}"]
+
+
+def _speed_cell(speed: Mapping[str, Any] | None) -> str:
+    if speed is None:
+        return ""
+    return ", ".join(f"{found['ratio']:.1f}" for found in speed["batches"].values())
+
+
+def _arm_cells(arm: Arm, names: Sequence[str]) -> list[str]:
     trained, parameters = "not here", ""
     if arm.training is not None:
         trained, parameters = _trained(arm.training), f"{arm.training['parameters']:,}"
     cells = [f"{arm.scores[name]:.2f}" if name in arm.scores else "" for name in names]
-    return f"| {' | '.join([arm.name, trained, parameters, *cells])} |"
+    return [arm.name, trained, parameters, *cells]
 
 
 def _trained(record: Mapping[str, Any]) -> str:
@@ -252,12 +307,12 @@ def _trained(record: Mapping[str, Any]) -> str:
     ):
         parts.append(f"{stage['kind']} on {stage['rows']} rows of {rows['name']}, ")
         parts[-1] += f"{done['steps']:,} steps of {stage['batch_size']}"
+        if "regularization" in stage:
+            parts[-1] += f", regularization {stage['regularization']:g}"
     return "; ".join(parts)
 
 
-def _commands(name: str, published: Published, recipe: Recipe | None) -> str:
-    if recipe is None:
-        return "None yet."
+def _commands(name: str, published: Published, recipe: Recipe) -> str:
     dev = DEV[published.metric]
     blocks = ["Train and score a student:", _block(_training_commands(name, published, dev))]
     if published.measured_systems:
@@ -304,9 +359,7 @@ def _scoring_commands(published: Published, dev: str) -> list[str]:
     return lines
 
 
-def _stages(name: str, recipe: Recipe | None) -> str:
-    if recipe is None:
-        return "Not built yet."
+def _stages(name: str, recipe: Recipe) -> str:
     lines = [
         "| stage | rows | teacher | epochs | batch | learning rate | warmup | loss |",
         "|---|---|---|---|---|---|---|---|",
@@ -329,10 +382,13 @@ def _loss(stage: Stage) -> str:
         return f"hidden states x {stage.hidden_weight:g}, attention x {stage.attention_weight:g}"
     if stage.kind == "supervised":
         return "labels"
-    return (
+    text = (
         f"teacher's spans x {stage.kd_weight:g} at temperature {stage.temperature:g}, "
         f"labels x {stage.hard_weight:g}"
     )
+    if isinstance(stage, PruningStage):
+        text += f", mean sigmoid of the scores x {stage.regularization:g}"
+    return text
 
 
 def _hardware(arms: Sequence[Arm]) -> str:

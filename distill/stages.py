@@ -22,7 +22,6 @@ from distill.batches import Batches
 from distill.card import write_card
 from distill.dev_score import DevScore, score_finished
 from distill.distiller import IntermediateDistiller, SpanDistiller
-from distill.encoder import layers_of
 from distill.features import Source, load_features
 from distill.hardware import EnergyMeter, describe_hardware
 from distill.job import (
@@ -37,14 +36,14 @@ from distill.job import (
     start,
 )
 from distill.preflight import check_models, settle_layer_map
-from distill.prune.checkpoint import save_pruned
-from distill.prune.compact import compact
+from distill.prune.compact import compact, save_pruned
 from distill.prune.masks import Pruner
 from distill.prune.training import PruningSchedule, pruning_groups
 from distill.recipes import PruningStage
 from distill.student import load_teacher, make_student
 from distill.teacher import IntermediateTeacher, SpanTeacher, Targets, TeacherLogits
 from distill.trainer import check_gpus, parameter_groups, train_stage
+from eval.encoder import layers_of
 from eval.gold import read_gold
 from eval.predict import weights_sha256
 from eval.reader import pick_device

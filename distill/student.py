@@ -17,8 +17,8 @@ from torch import nn
 from transformers import AutoConfig, AutoModel, AutoModelForQuestionAnswering, AutoTokenizer
 from transformers.utils import logging
 
-from distill.encoder import layers_of, named_layers
-from distill.prune.checkpoint import is_pruned, load_pruned
+from eval.encoder import layers_of, named_layers
+from eval.pruned import is_pruned, load_pruned
 from eval.reader import _damage_named, load_checkpoint
 
 FROM_TEACHER = "teacher:"

@@ -21,8 +21,8 @@ from augment.glove import default_cache
 from distill.attention import capture_attention, fast_attention
 from distill.batches import Batches
 from distill.distiller import model_inputs
-from distill.encoder import encoder_of
 from distill.features import Features
+from eval.encoder import encoder_of
 
 CHUNK = 4096
 """Windows whose logits are made between two writes to disk."""

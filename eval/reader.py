@@ -185,7 +185,7 @@ def load_checkpoint(name: str | Path, *, dtype: Dtype, allow_bin: bool) -> tuple
     from transformers import AutoConfig, AutoModelForQuestionAnswering, AutoTokenizer
     from transformers.utils import logging
 
-    from distill.prune.checkpoint import is_pruned, load_pruned
+    from eval.pruned import is_pruned, load_pruned
 
     if not sys.stderr.isatty():
         logging.disable_progress_bar()

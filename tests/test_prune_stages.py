@@ -197,7 +197,7 @@ def test_report(tmp_path, data, capsys):
     layer = pruned.layers[0]
     assert cells[:3] == ["1", str(len(layer.heads)), str(layer.neurons)]
     assert cells[3] == f"{layer.weights['query'] / 32**2:.1%}"
-    assert f"heads removed: {pruned.removed_heads(2)} of 8" in "\n".join(lines)
+    assert f"heads removed: {pruned.removed_heads} of 8" in "\n".join(lines)
     assert (tmp_path / "density.svg").read_bytes().startswith(b"<?xml")
     assert json.loads((out / "pruning.json").read_text()) == pruned.as_dict() | {
         "layers": json.loads(json.dumps(pruned.as_dict()["layers"]))

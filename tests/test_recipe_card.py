@@ -47,7 +47,7 @@ def table(text: str) -> list[dict[str, str]]:
 
 
 def test_every_recipe_has_a_card_and_no_other_is_there() -> None:
-    assert {*RECIPES, "bert-block-sparse-squad1"} == set(PUBLISHED)
+    assert set(RECIPES) == set(PUBLISHED)
     for name in PUBLISHED:
         assert (CARDS / name / "README.md").is_file()
 
@@ -111,7 +111,7 @@ def score_again(metric: str, dev: Path, folder: Path) -> dict[str, Any]:
         ("distilbert-squad1", ["86.9", "88.5", "40 % fewer parameters", "60 % faster"]),
         (
             "bert-block-sparse-squad1",
-            ["71.88 | 81.36", "7.5 %", "106 of 144", "1.92 times faster", "Not built yet"],
+            ["71.88 | 81.36", "7.5 %", "106 of 144", "1.92 times faster", "Not trained here yet"],
         ),
     ],
 )
@@ -134,7 +134,7 @@ def test_every_published_statement_has_a_source_and_a_protocol() -> None:
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_the_commands_can_be_given(name: str, tmp_path: Path) -> None:
     commands = re.findall(r"^python -m (\S+) (.+)$", recipe_card(name, tmp_path), re.MULTILINE)
-    assert bool(commands) == (name in RECIPES)
+    assert commands
     for module, line in commands:
         arguments = shlex.split(line)
         configs: dict[str, Any] = {

@@ -21,7 +21,6 @@ from transformers import (
     RobertaTokenizer,
 )
 
-from distill.encoder import encoder_of, layers_of
 from distill.student import (
     check_layer_map,
     check_same_tokenizer,
@@ -30,6 +29,7 @@ from distill.student import (
     make_student,
     uniform_layer_map,
 )
+from eval.encoder import encoder_of, layers_of
 from tests.tiny_readers import bert_tokenizer, roberta_tokenizer, save_bert, save_roberta
 
 SIZES = {"num_attention_heads": 2, "intermediate_size": 64, "initializer_range": 0.3}

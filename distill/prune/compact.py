@@ -6,72 +6,20 @@ neuron without inputs (folded) or readers. A head without queries or keys is not
 averages its values, and stays unless asked otherwise.
 """
 
+import copy
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from distill.prune.linears import KINDS, DenseShape, LayerParts, dense_shape, parts_of
-
-
-@dataclass(frozen=True, kw_only=True)
-class PrunedLayer:
-    """What is left of one layer."""
-
-    heads: tuple[int, ...]
-    """Numbers of the heads that stay, counted from 0 in the dense model."""
-    neurons: int
-    """Of the feed-forward part."""
-    uniform_heads: tuple[int, ...] = ()
-    """Of the heads that stay, those without queries or keys."""
-    dropped_uniform_heads: tuple[int, ...] = ()
-    """Heads without queries or keys that were removed on request, which is not exact."""
-    weights: dict[str, int] = field(default_factory=dict)
-    """Weights of each linear layer that are not 0."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Pruned:
-    """What is left of a model; it lies in pruning.json beside the weights."""
-
-    dense_parameters: int
-    """Of the model before anything was removed."""
-    parameters: int
-    """Of the model as it is; zeros within kept rows and columns count."""
-    linear_weights: int
-    """Weights of the encoder's linear layers in the dense model, biases aside."""
-    layers: tuple[PrunedLayer, ...]
-
-    @property
-    def linear_density(self) -> float:
-        """Share of the linear weights that are not 0."""
-        return sum(sum(layer.weights.values()) for layer in self.layers) / self.linear_weights
-
-    def removed_heads(self, num_heads: int) -> int:
-        """Count them, of `num_heads` in a layer."""
-        return sum(num_heads - len(layer.heads) for layer in self.layers)
-
-    def as_dict(self) -> dict[str, Any]:
-        """Give it as JSON."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, found: dict[str, Any]) -> "Pruned":
-        """Read what `as_dict` gave.
-
-        Raises:
-            KeyError, TypeError: it is not that.
-        """
-        layers = []
-        for layer in found["layers"]:
-            given: dict[str, Any] = {
-                k: tuple(v) if isinstance(v, list) else v for k, v in layer.items()
-            }
-            layers.append(PrunedLayer(**given))
-        return cls(**{**found, "layers": tuple(layers)})
+from augment.command import to_json
+from augment.commit import write_atomic
+from eval.encoder import LayerParts, dense_shape, parts_of
+from eval.pruned import PLEA, PRUNING, Pruned, PrunedLayer, describe
 
 
 @torch.no_grad()
@@ -109,35 +57,17 @@ def bake(model: Any) -> None:
                 parametrize.remove_parametrizations(linear, "weight")
 
 
-def describe(model: Any, layers: Sequence[PrunedLayer]) -> Pruned:
-    """Count what is in a model whose layers were cut to `layers`."""
-    shape = dense_shape(model.config)
-    counted = tuple(
-        PrunedLayer(
-            **{
-                **vars(layer),
-                "weights": {
-                    kind: int(linear.weight.count_nonzero())
-                    for kind, linear in parts.linears().items()
-                },
-            }
-        )
-        for layer, parts in zip(layers, parts_of(model), strict=True)
-    )
-    parameters = sum(parameter.numel() for parameter in model.parameters())
-    return Pruned(
-        dense_parameters=parameters + sum(_cut_away(layer, shape) for layer in counted),
-        parameters=parameters,
-        linear_weights=len(counted) * sum(shape.weights(kind) for kind in KINDS),
-        layers=counted,
-    )
-
-
-def _cut_away(layer: PrunedLayer, shape: DenseShape) -> int:
-    """Count the parameters that a layer has lost: a head's rows, columns and biases, a neuron's."""
-    heads = shape.num_heads - len(layer.heads)
-    neurons = shape.num_neurons - layer.neurons
-    return heads * shape.head_size * (4 * shape.width + 3) + neurons * (2 * shape.width + 1)
+def save_pruned(model: Any, folder: Path) -> None:
+    """Write the configuration, the weights and pruning.json of a model that was compacted."""
+    folder.mkdir(parents=True, exist_ok=True)
+    config = copy.deepcopy(model.config)
+    config.architectures = [type(model).__name__]
+    config.transformers_weights = PLEA
+    config.pruned_heads = {}  # of a published checkpoint: pruning.json tells from now on
+    config.to_json_file(folder / "config.json")
+    weights = {name: weight.contiguous() for name, weight in model.state_dict().items()}
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    write_atomic(folder / PRUNING, to_json(model.pruned.as_dict()))
 
 
 def _compact_layer(

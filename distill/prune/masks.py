@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from distill.prune.linears import ATTENTION, DENSE, parts_of
 from distill.prune.schedule import regularization_at, threshold_at
 from distill.recipes import PruningStage
+from eval.encoder import ATTENTION, DENSE, parts_of
 
 NEURONS = "neurons"
 """The kind of a score vector that both linear layers of a feed-forward part share."""

@@ -1,10 +1,10 @@
 """What is left of a pruned reader: density and heads of every layer, as figures and a table."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from augment.plots import drawing, svg
-from distill.prune.compact import Pruned
-from distill.prune.linears import KINDS, DenseShape
+from eval.encoder import KINDS, DenseShape
+from eval.pruned import Pruned
 
 BERT_BASE_QA, BERT_BASE_LINEAR, BERT_BASE_POOLER = 108_893_186, 84_934_656, 590_592
 """Parameters of BERT-base as a reader, its encoder's linear weights, and a pooler's parameters."""
@@ -61,7 +61,7 @@ def report_rows(pruned: Pruned, shape: DenseShape) -> list[list[str]]:
 
 def report_facts(pruned: Pruned, shape: DenseShape) -> list[str]:
     """Say what the model has lost as a whole, a line for each fact."""
-    removed = pruned.removed_heads(shape.num_heads)
+    removed = pruned.removed_heads
     uniform = sum(len(layer.uniform_heads) for layer in pruned.layers)
     dropped = sum(len(layer.dropped_uniform_heads) for layer in pruned.layers)
     facts = [
@@ -96,6 +96,26 @@ def markdown_table(rows: Sequence[Sequence[str]]) -> str:
     return "\n".join([lines[0], f"|{'|'.join(ruler)}|", *lines[1:]])
 
 
+def draw_tradeoff(points: Mapping[str, tuple[float, float]]) -> bytes:
+    """Draw F1 against speed, as SVG.
+
+    Args:
+        points: by a reader's name, how many times faster than dense it is, and its F1.
+
+    Raises:
+        UsageError: matplotlib is not installed.
+    """
+    with drawing("tradeoff", (6, 4)) as figure:
+        axes = figure.subplots()
+        for name, (speed, f1) in points.items():
+            axes.plot(speed, f1, "o", color="#4878a8")
+            axes.annotate(name, (speed, f1), xytext=(5, 4), textcoords="offset points")
+        axes.set(xlabel="times faster than dense, batch of 8", ylabel="F1")
+        axes.margins(x=0.2, y=0.1)
+        axes.grid(alpha=0.3)
+        return svg(figure)
+
+
 def draw_density(pruned: Pruned, shape: DenseShape) -> bytes:
     """Draw which heads stay and how dense every matrix is, as SVG.
 
@@ -114,7 +134,7 @@ def draw_density(pruned: Pruned, shape: DenseShape) -> bytes:
             axes.imshow(cells, cmap="Blues", vmin=0, vmax=1, aspect="auto")
             axes.set(ylabel="layer", yticks=[number - 1 for number in numbers])
             axes.set_yticklabels([str(number) for number in numbers])
-        removed = pruned.removed_heads(shape.num_heads)
+        removed = pruned.removed_heads
         left.set(xlabel="head", title=f"heads that stay: {removed} are gone")
         left.set_xticks(range(shape.num_heads))
         right.set(title=f"weights that are not 0: {pruned.linear_density:.1%}")

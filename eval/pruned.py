@@ -1,30 +1,118 @@
-"""Save and load readers with layers of different sizes: safetensors beside a pruning.json.
+"""Readers with layers of different sizes: what is left of one, and loading it.
 
 transformers builds every layer in its configuration's size, so it cannot load such a checkpoint;
-its configuration tells a plain `from_pretrained` what to call instead.
+the configuration tells a plain `from_pretrained` what to call instead. `distill.prune` writes it.
 """
 
-import copy
 import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from safetensors.torch import load_file, save_file
-from torch import nn
-from transformers import AutoConfig, AutoModelForQuestionAnswering
-from transformers.utils import cached_file
+from eval.encoder import KINDS, DenseShape, dense_shape, parts_of
 
-from augment.command import to_json
-from augment.commit import write_atomic
-from distill.prune.compact import Pruned, PrunedLayer, describe
-from distill.prune.linears import dense_shape, parts_of
+if TYPE_CHECKING:
+    import torch
+    from torch.nn import Linear
 
 PRUNING = "pruning.json"
 PLEA = "a pruned model: load it with distill.prune.load_pruned"
 """In place of the name of the weights' file: what transformers says when it cannot read it."""
 NOT_OURS = ("pooler.", "position_ids")
 """Parts of names of weights that a published reader has and nobody reads."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrunedLayer:
+    """What is left of one layer."""
+
+    heads: tuple[int, ...]
+    """Numbers of the heads that stay, counted from 0 in the dense model."""
+    neurons: int
+    """Of the feed-forward part."""
+    uniform_heads: tuple[int, ...] = ()
+    """Of the heads that stay, those without queries or keys."""
+    dropped_uniform_heads: tuple[int, ...] = ()
+    """Heads without queries or keys that were removed on request, which is not exact."""
+    weights: dict[str, int] = field(default_factory=dict)
+    """Weights of each linear layer that are not 0."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pruned:
+    """What is left of a model; it lies in pruning.json beside the weights."""
+
+    dense_parameters: int
+    """Of the model before anything was removed."""
+    parameters: int
+    """Of the model as it is; zeros within kept rows and columns count."""
+    linear_weights: int
+    """Weights of the encoder's linear layers in the dense model, biases aside."""
+    num_heads: int
+    """Of a layer of the dense model."""
+    layers: tuple[PrunedLayer, ...]
+
+    @property
+    def linear_density(self) -> float:
+        """Share of the linear weights that are not 0."""
+        return sum(sum(layer.weights.values()) for layer in self.layers) / self.linear_weights
+
+    @property
+    def removed_heads(self) -> int:
+        """Heads that are gone, of all layers."""
+        return sum(self.num_heads - len(layer.heads) for layer in self.layers)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Give it as JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, found: dict[str, Any]) -> "Pruned":
+        """Read what `as_dict` gave.
+
+        Raises:
+            KeyError, TypeError: it is not that.
+        """
+        layers = []
+        for layer in found["layers"]:
+            given: dict[str, Any] = {
+                k: tuple(v) if isinstance(v, list) else v for k, v in layer.items()
+            }
+            layers.append(PrunedLayer(**given))
+        return cls(**{**found, "layers": tuple(layers)})
+
+
+def describe(model: Any, layers: Sequence[PrunedLayer]) -> Pruned:
+    """Count what is in a model whose layers were cut to `layers`."""
+    shape = dense_shape(model.config)
+    counted = tuple(
+        PrunedLayer(
+            **{
+                **vars(layer),
+                "weights": {
+                    kind: int(linear.weight.count_nonzero())
+                    for kind, linear in parts.linears().items()
+                },
+            }
+        )
+        for layer, parts in zip(layers, parts_of(model), strict=True)
+    )
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    return Pruned(
+        dense_parameters=parameters + sum(_cut_away(layer, shape) for layer in counted),
+        parameters=parameters,
+        linear_weights=len(counted) * sum(shape.weights(kind) for kind in KINDS),
+        num_heads=shape.num_heads,
+        layers=counted,
+    )
+
+
+def _cut_away(layer: PrunedLayer, shape: DenseShape) -> int:
+    """Count the parameters that a layer has lost: a head's rows, columns and biases, a neuron's."""
+    heads = shape.num_heads - len(layer.heads)
+    neurons = shape.num_neurons - layer.neurons
+    return heads * shape.head_size * (4 * shape.width + 3) + neurons * (2 * shape.width + 1)
 
 
 def is_pruned(config: Any) -> bool:
@@ -34,28 +122,15 @@ def is_pruned(config: Any) -> bool:
     )
 
 
-def save_pruned(model: Any, folder: Path) -> None:
-    """Write the configuration, the weights and pruning.json of a model that was compacted."""
-    folder.mkdir(parents=True, exist_ok=True)
-    config = copy.deepcopy(model.config)
-    config.architectures = [type(model).__name__]
-    config.transformers_weights = PLEA
-    config.pruned_heads = {}  # of a published checkpoint: pruning.json tells from now on
-    config.to_json_file(folder / "config.json")
-    weights = {name: weight.contiguous() for name, weight in model.state_dict().items()}
-    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
-    write_atomic(folder / PRUNING, to_json(model.pruned.as_dict()))
-
-
 def load_pruned(
-    name: str | Path, *, dtype: torch.dtype = torch.float32, allow_bin: bool = False
+    name: str | Path, *, dtype: "torch.dtype | None" = None, allow_bin: bool = False
 ) -> Any:
     """Load a pruned reader, in eval mode.
 
     Args:
         name: a folder or hub id of a checkpoint that `save_pruned` wrote, or of a published one
             whose configuration has `pruned_heads`.
-        dtype: of the weights.
+        dtype: of the weights; float32 by default.
         allow_bin: also read pytorch_model.bin, where there are no safetensors.
 
     Returns:
@@ -65,6 +140,9 @@ def load_pruned(
         ValueError: not pruned, or files that do not fit one another.
         OSError: nothing of that name, or no safetensors.
     """
+    import torch
+    from transformers import AutoConfig, AutoModelForQuestionAnswering
+
     config = AutoConfig.from_pretrained(name)
     if not is_pruned(config):
         raise ValueError(f"{name}: not pruned; load it with AutoModelForQuestionAnswering")
@@ -90,7 +168,7 @@ def load_pruned(
     _resize(model, layers)
     _fill(model, _read_weights(name, allow_bin), str(name))
     model.pruned = describe(model, layers)
-    return model.to(dtype).eval()
+    return model.to(dtype or torch.float32).eval()
 
 
 def _resize(model: Any, layers: tuple[PrunedLayer, ...]) -> None:
@@ -108,13 +186,15 @@ def _resize(model: Any, layers: tuple[PrunedLayer, ...]) -> None:
         _set_size(parts.ffn_out, parts.ffn_out.out_features, layer.neurons)
 
 
-def _set_size(linear: nn.Linear, outputs: int, inputs: int) -> None:
-    linear.weight = nn.Parameter(torch.zeros(outputs, inputs))
-    linear.bias = nn.Parameter(torch.zeros(outputs))
+def _set_size(linear: "Linear", outputs: int, inputs: int) -> None:
+    import torch
+
+    linear.weight = torch.nn.Parameter(torch.zeros(outputs, inputs))
+    linear.bias = torch.nn.Parameter(torch.zeros(outputs))
     linear.out_features, linear.in_features = outputs, inputs
 
 
-def _fill(model: Any, weights: dict[str, torch.Tensor], name: str) -> None:
+def _fill(model: Any, weights: dict[str, "torch.Tensor"], name: str) -> None:
     wanted = model.state_dict()
     spare = [key for key in weights if key not in wanted]
     faults = [f"lacks {key}" for key in wanted if key not in weights]
@@ -130,7 +210,10 @@ def _fill(model: Any, weights: dict[str, torch.Tensor], name: str) -> None:
     model.load_state_dict({key: weights[key] for key in wanted})
 
 
-def _read_weights(name: str | Path, allow_bin: bool) -> dict[str, torch.Tensor]:
+def _read_weights(name: str | Path, allow_bin: bool) -> dict[str, "torch.Tensor"]:
+    import torch
+    from safetensors.torch import load_file
+
     path = _find(name, "model.safetensors")
     if path is not None:
         return dict(load_file(path))
@@ -150,5 +233,7 @@ def _find(name: str | Path, file: str) -> Path | None:
     if Path(name).is_dir():
         path = Path(name) / file
         return path if path.is_file() else None
+    from transformers.utils import cached_file
+
     found = cached_file(str(name), file, _raise_exceptions_for_missing_entries=False)
     return None if found is None else Path(found)

@@ -1,10 +1,9 @@
-"""Where the linear layers of an encoder are: BERT's, RoBERTa's and DistilBERT's names for them."""
+"""The encoder of a model: its layers, and where in a layer the linear ones are."""
 
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from torch import nn
-
-from distill.encoder import layers_of
+if TYPE_CHECKING:
+    from torch.nn import Linear, Module, ModuleList
 
 ATTENTION = ("query", "key", "value", "attention_output")
 DENSE = ("ffn_in", "ffn_out")
@@ -27,16 +26,16 @@ PATHS = {"bert": _BERT, "roberta": _BERT, "distilbert": _DISTILBERT}
 class LayerParts(NamedTuple):
     """The modules of one layer that pruning touches; weights are (outputs, inputs)."""
 
-    query: nn.Linear
-    key: nn.Linear
-    value: nn.Linear
-    attention_output: nn.Linear
-    ffn_in: nn.Linear
-    ffn_out: nn.Linear
-    activation: nn.Module
+    query: "Linear"
+    key: "Linear"
+    value: "Linear"
+    attention_output: "Linear"
+    ffn_in: "Linear"
+    ffn_out: "Linear"
+    activation: "Module"
     """Between `ffn_in` and `ffn_out`."""
 
-    def linears(self) -> dict[str, nn.Linear]:
+    def linears(self) -> dict[str, "Linear"]:
         """Give the linear layers by their kind."""
         return {kind: getattr(self, kind) for kind in KINDS}
 
@@ -80,3 +79,32 @@ def dense_shape(config: Any) -> DenseShape:
     """Read a configuration, which stays that of the dense model."""
     neurons = config.hidden_dim if config.model_type == "distilbert" else config.intermediate_size
     return DenseShape(config.hidden_size, config.num_attention_heads, neurons)
+
+
+def encoder_of(model: Any) -> Any:
+    """Give the encoder of a model with a head; an encoder is its own."""
+    return model.base_model
+
+
+def layers_of(model: Any) -> "ModuleList":
+    """Give the encoder's layers, first to last.
+
+    Raises:
+        ValueError: no list of `num_hidden_layers` layers in it (ALBERT shares one among all).
+    """
+    return named_layers(encoder_of(model))[1]
+
+
+def named_layers(model: Any) -> tuple[str, "ModuleList"]:
+    """Give the list of layers in a model, with its name there.
+
+    Raises:
+        ValueError: there is none.
+    """
+    from torch.nn import ModuleList
+
+    wanted = model.config.num_hidden_layers
+    for name, module in model.named_modules():
+        if isinstance(module, ModuleList) and len(module) == wanted:
+            return name, module
+    raise ValueError(f"{type(model).__name__}: found no list of its {wanted} layers")
