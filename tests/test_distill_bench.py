@@ -40,11 +40,12 @@ def test_the_comparison_would_see_a_difference(config, monkeypatch):
 def test_every_part_prints_its_row(config, capsys):
     from dataclasses import replace
 
-    bench(replace(config, parts=("intermediate", "prediction", "features", "memory")))
+    bench(replace(config, parts=("intermediate", "prediction", "masking", "features", "memory")))
     shown = capsys.readouterr().out
     for words in (
         "| intermediate stage |",
         "| prediction stage, cached logits |",
+        "masking: a step takes",
         "features: 6 rows",
         "kept for the backward pass",
         "cores; float32",

@@ -17,11 +17,17 @@ from transformers import (
     RobertaForQuestionAnswering,
 )
 
+from augment.command import UsageError
 from distill.prune import Pruner, compact, load_pruned, save_pruned
 from distill.prune.masks import straight_through_mask
 from distill.prune.schedule import regularization_at, threshold_at
+from distill.prune_bench import PruneBenchConfig, bench, published_shape
+from distill.prune_compact import CompactConfig, compact_reader
 from distill.recipes import PruningStage
 from eval.encoder import parts_of
+from eval.predict import weights_sha256
+from eval.reader import load_checkpoint
+from tests.tiny_readers import bert_tokenizer
 
 WIDTH, HEADS, NEURONS = 32, 4, 64
 
@@ -372,6 +378,75 @@ def test_a_published_checkpoint_with_pruned_heads(tmp_path, binary):
     pruned = compact(model)
     assert [layer.neurons for layer in pruned.layers] == [NEURONS - 10, NEURONS]
     assert torch.allclose(logits(model), logits(dense), atol=1e-5)
+
+
+def test_a_published_checkpoint_is_compacted_by_command(tmp_path, capsys):
+    dense = publish(tmp_path / "published")
+    bert_tokenizer().save_pretrained(tmp_path / "published")
+    config = CompactConfig(model=str(tmp_path / "published"), out=tmp_path / "out")
+    compact_reader(config)
+    assert f"heads removed: 6 of {2 * HEADS}" in capsys.readouterr().out
+    tokenizer, model = load_checkpoint(tmp_path / "out", dtype="float32", allow_bin=False)
+    assert tokenizer.is_fast
+    assert model.pruned.layers[0].neurons == NEURONS - 10
+    assert torch.allclose(logits(model), logits(dense), atol=1e-5)
+    with pytest.raises(UsageError, match="exists"):
+        compact_reader(config)
+
+
+def test_a_checkpoint_on_a_hub(tmp_path, monkeypatch):
+    """Files come by name; a published one has no pruning.json."""
+    import transformers
+
+    publish(tmp_path)
+    config = transformers.AutoConfig.from_pretrained(tmp_path)
+    monkeypatch.setattr(transformers.AutoConfig, "from_pretrained", lambda name: config)
+    asked = []
+
+    def cached_file(name, file, **kwargs):
+        asked.append(file)
+        return str(tmp_path / file) if (tmp_path / file).is_file() else None
+
+    monkeypatch.setattr(transformers.utils, "cached_file", cached_file)
+    model = load_pruned("someone/published")
+    assert asked == ["pruning.json", "model.safetensors"]
+    assert model.pruned.removed_heads == 6
+
+
+def test_speed_is_compared_in_turns(tmp_path, capsys):
+    for name in ("dense", "pruned"):
+        bert_tokenizer().save_pretrained(tmp_path / name)
+    reader().save_pretrained(tmp_path / "dense")
+    model, _ = masked()
+    compact(model)
+    save_pruned(model, tmp_path / "pruned")
+    out = tmp_path / "speed.json"
+    bench(
+        PruneBenchConfig(
+            pruned=(str(tmp_path / "pruned"),),
+            dense=str(tmp_path / "dense"),
+            batch_sizes=(1, 2),
+            tokens=16,
+            repeats=3,
+            out=out,
+        )
+    )
+    shown = capsys.readouterr().out
+    assert "| pruned, batch 2 |" in shown
+    found = json.loads(out.read_text())
+    assert found["sha256"] == weights_sha256(tmp_path / "pruned")
+    assert [len(batch["ratios"]) for batch in found["batches"].values()] == [3, 3]
+    with pytest.raises(UsageError, match="--dense"):
+        PruneBenchConfig(pruned=("x",))
+
+
+@pytest.mark.slow
+def test_the_benchmark_prunes_as_the_published_model_was():
+    dense, pruned = published_shape()
+    left = pruned.pruned
+    assert left.linear_density == pytest.approx(0.075, abs=0.002)
+    assert left.removed_heads == 106
+    assert left.dense_parameters == sum(p.numel() for p in dense.parameters())
 
 
 @pytest.fixture(scope="module")
