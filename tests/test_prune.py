@@ -20,12 +20,19 @@ from transformers import (
 from augment.command import UsageError
 from distill.prune import Pruner, compact, load_pruned, save_pruned
 from distill.prune.masks import straight_through_mask
+from distill.prune.report import (
+    BERT_BASE_LINEAR,
+    BERT_BASE_QA,
+    bert_base_density,
+    overall_density,
+)
 from distill.prune.schedule import regularization_at, threshold_at
-from distill.prune_bench import PruneBenchConfig, bench, published_shape
+from distill.prune_bench import HEADS_KEPT, PruneBenchConfig, bench, published_shape
 from distill.prune_compact import CompactConfig, compact_reader
 from distill.recipes import PruningStage
-from eval.encoder import parts_of
+from eval.encoder import KINDS, dense_shape, parts_of
 from eval.predict import weights_sha256
+from eval.pruned import PrunedLayer, _resize, describe
 from eval.reader import load_checkpoint
 from tests.tiny_readers import bert_tokenizer
 
@@ -449,18 +456,31 @@ def test_the_benchmark_prunes_as_the_published_model_was():
     assert left.dense_parameters == sum(p.numel() for p in dense.parameters())
 
 
-@pytest.fixture(scope="module")
-def bert_base():
-    with torch.device("meta"):
-        return BertForQuestionAnswering(BertConfig())
-
-
-def test_accounting_of_bert_base(bert_base):
+def test_accounting_of_bert_base():
     """106 heads removed: what the published file holds. Source: its card, and its size."""
-    from distill.prune.report import bert_base_density
-
-    assert sum(p.numel() for p in bert_base.parameters()) == 108_893_186
-    head = 64 * (4 * 768 + 3)
-    assert 108_893_186 - 106 * head == 88_032_386
+    with torch.device("meta"):
+        model = BertForQuestionAnswering(BertConfig())
+    assert sum(p.numel() for p in model.parameters()) == BERT_BASE_QA == 108_893_186
+    shape = dense_shape(model.config)
+    assert 12 * sum(shape.weights(kind) for kind in KINDS) == BERT_BASE_LINEAR == 84_934_656
+    layers = tuple(PrunedLayer(heads=tuple(range(heads)), neurons=3072) for heads in HEADS_KEPT)
+    _resize(model, layers)
+    assert sum(p.numel() for p in model.parameters()) == 88_032_386
+    pruned = describe(model, layers)
+    assert (pruned.removed_heads, pruned.dense_parameters) == (106, 108_893_186)
     assert bert_base_density(0.075) == pytest.approx(0.282, abs=5e-4)
     assert bert_base_density(0.202) == pytest.approx(0.381, abs=5e-4)
+
+
+def test_overall_density_counts_what_is_not_zero():
+    model, _ = masked()
+    total = sum(p.numel() for p in reader().parameters())
+    pruned = compact(model)
+    zeros = sum(
+        int((linear.weight == 0).sum())
+        for parts in parts_of(model)
+        for linear in parts.linears().values()
+    )
+    held = sum(p.numel() for p in model.parameters())
+    assert zeros > 0
+    assert overall_density(pruned, dense_shape(model.config)) == (held - zeros) / total
