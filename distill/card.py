@@ -17,9 +17,21 @@ from augment.commit import write_atomic
 from augment.squad import raise_faults
 from distill.measured import REMEDY, SCORES, TRAINING, dev_set, read_json, read_scores, signature_of
 from distill.published import CITATIONS
+from eval.pruned import PRUNING, Pruned, read_pruned
 from eval.submission import PREDICT_CONFIG
 
 RECORD_KEYS = ("plan", "stages", "scores", "weights_sha256", "parameters", "hardware", "seconds")
+LOADING = """\
+from transformers import AutoModelForQuestionAnswering, AutoTokenizer
+
+model = AutoModelForQuestionAnswering.from_pretrained("FOLDER")
+tokenizer = AutoTokenizer.from_pretrained("FOLDER")"""
+PRUNED_LOADING = """\
+from distill.prune import load_pruned  # of twentyfold: transformers builds layers of one size
+from transformers import AutoTokenizer
+
+model = load_pruned("FOLDER")
+tokenizer = AutoTokenizer.from_pretrained("FOLDER")"""
 METRICS = {
     "exact": ("exact_match", "exact"),
     "exact_match": ("exact_match", "exact match"),
@@ -56,15 +68,19 @@ def write_card(folder: Path) -> None:
         if read_scores(folder / "eval" / SCORES) != scores:
             raise ValueError(f"{folder / TRAINING}: not the scores of eval/{SCORES}; {REMEDY}")
         made = read_json(folder / "eval" / PREDICT_CONFIG)
-    write_atomic(folder / "README.md", card_text(record, made))
+    pruned = read_pruned(folder / PRUNING) if (folder / PRUNING).is_file() else None
+    write_atomic(folder / "README.md", card_text(record, made, pruned))
 
 
-def card_text(record: Mapping[str, Any], made: Mapping[str, Any]) -> str:
+def card_text(
+    record: Mapping[str, Any], made: Mapping[str, Any], pruned: Pruned | None = None
+) -> str:
     """Fill the card.
 
     Args:
         record: of the training.
         made: how the scored predictions were made; empty where nothing was scored.
+        pruned: what is left of a pruned student.
     """
     from huggingface_hub import ModelCard, ModelCardData
 
@@ -82,7 +98,7 @@ def card_text(record: Mapping[str, Any], made: Mapping[str, Any]) -> str:
         model_name=recipe["name"] if scores else None,
         eval_results=model_index(scores, made) if scores else None,
     )
-    text = head_text(data) + _body(record, made)
+    text = head_text(data) + _body(record, made, pruned)
     ModelCard(text)  # parses the head, and the model-index in it
     return text
 
@@ -136,7 +152,7 @@ def figures_table(scores: Mapping[str, Any]) -> str:
     return "| figure | |\n|---|---|\n" + "\n".join(rows)
 
 
-def _body(record: Mapping[str, Any], made: Mapping[str, Any]) -> str:
+def _body(record: Mapping[str, Any], made: Mapping[str, Any], pruned: Pruned | None) -> str:
     recipe = record["plan"]["recipe"]
     distilled = any(stage["kind"] != "supervised" for stage in recipe["stages"])
     what = "distilled" if distilled else "fine-tuned"
@@ -159,7 +175,7 @@ text and knows nothing but the context: it does not say whether the context is t
 that the context does not answer may get a span all the same.
 
 ```python
-{_loading(record)}
+{PRUNED_LOADING if pruned else LOADING}
 ```
 
 `python -m eval.predict FOLDER DEV OUT` predicts a whole set; `eval.predict.Reader` one question.
@@ -167,7 +183,7 @@ that the context does not answer may get a span all the same.
 ## Measured
 
 {_measured(record["scores"], made)}
-
+{_left(pruned)}
 ## How it was made
 
 {_stages(record)}
@@ -193,20 +209,22 @@ SQuAD is by Rajpurkar et al. (2016, 2018), on text of English Wikipedia, CC BY-S
 of the models named above hold as well; where the rows were not SQuAD's, change this section and
 the head.
 
-{citations([squad, "tinybert"])}"""
+{citations([squad, *(("movement", "block") if pruned else ("tinybert",))])}"""
 
 
-def _loading(record: Mapping[str, Any]) -> str:
-    if any("regularization" in stage for stage in record["plan"]["recipe"]["stages"]):
-        return """from distill.prune import load_pruned  # of twentyfold: layers differ in size
-from transformers import AutoTokenizer
+def _left(pruned: Pruned | None) -> str:
+    """Say what pruning left."""
+    if pruned is None:
+        return ""
+    facts = "\n".join(f"- {fact}" for fact in pruned.facts())
+    return f"""
+## What is left of the dense model
 
-model = load_pruned("FOLDER")
-tokenizer = AutoTokenizer.from_pretrained("FOLDER")"""
-    return """from transformers import AutoModelForQuestionAnswering, AutoTokenizer
+{facts}
 
-model = AutoModelForQuestionAnswering.from_pretrained("FOLDER")
-tokenizer = AutoTokenizer.from_pretrained("FOLDER")"""
+Heads and neurons that are gone were cut out; `python -m distill.prune_report FOLDER` lists every
+layer.
+"""
 
 
 def _null_clause(recipe: Mapping[str, Any]) -> str:

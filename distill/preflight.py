@@ -6,7 +6,8 @@ from transformers import AutoTokenizer
 
 from augment.command import UsageError
 from distill.job import Job
-from distill.recipes import Stage
+from distill.prune.masks import block_grid
+from distill.recipes import PruningStage, Stage
 from distill.student import (
     FROM_TEACHER,
     check_layer_map,
@@ -15,7 +16,7 @@ from distill.student import (
     make_student,
     uniform_layer_map,
 )
-from eval.encoder import layers_of
+from eval.encoder import layers_of, parts_of, positions_of
 from eval.gold import read_gold
 
 
@@ -34,7 +35,10 @@ def check_models(job: Job) -> tuple[Any, Any]:
     student, tokenizer = _new_student(job)
     num_layers = len(layers_of(student))
     _check_fit(job, student, tokenizer, recipe.student)
+    _check_pruning(job, student)
+    pruned = hasattr(student, "pruned")
     for index, stage in enumerate(recipe.stages):
+        pruned = pruned or isinstance(stage, PruningStage)
         if stage.teacher is None:
             continue
         teacher_tokenizer, teacher = load_teacher(
@@ -44,6 +48,11 @@ def check_models(job: Job) -> tuple[Any, Any]:
         _check_fit(job, teacher, teacher_tokenizer, stage.teacher)
         if stage.kind == "intermediate":
             settle_layer_map(stage, num_layers, teacher)
+            if stage.attention_weight and (pruned or hasattr(teacher, "pruned")):
+                raise UsageError(
+                    f"stage {index + 1}: the attention of a pruned model cannot be compared, it "
+                    f"lacks heads; pass --stages.{index}.attention-weight 0"
+                )
             heads = student.config.num_attention_heads, teacher.config.num_attention_heads
             if stage.attention_weight and heads[0] != heads[1]:
                 raise UsageError(
@@ -52,6 +61,28 @@ def check_models(job: Job) -> tuple[Any, Any]:
                     f"--stages.{index}.attention-weight 0"
                 )
     return student, tokenizer
+
+
+def _check_pruning(job: Job, student: Any) -> None:
+    """See that every pruning stage's blocks divide what there will be.
+
+    Raises:
+        UsageError: blocks after a stage that removes single neurons.
+        ValueError: blocks that do not divide, or a model whose layers pruning does not know.
+    """
+    by_neuron = False
+    for index, stage in enumerate(job.recipe.stages):
+        if not isinstance(stage, PruningStage):
+            continue
+        for parts in parts_of(student):
+            for kind, linear in parts.linears().items():
+                block_grid(linear, kind, stage)
+        if by_neuron and stage.dense_block is not None:
+            raise UsageError(
+                f"stage {index + 1}: an earlier one removes single neurons, so blocks no longer "
+                f"fit; pass --stages.{index}.dense-block None"
+            )
+        by_neuron = by_neuron or stage.dense_block is None
 
 
 def _check_dev(job: Job) -> None:
@@ -74,10 +105,7 @@ def _check_fit(job: Job, model: Any, tokenizer: Any, name: str) -> None:
             f"{name}: a vocabulary of {len(tokenizer):,} tokens for a model of {size:,}; are its "
             "tokenizer's files there?"
         )
-    positions = getattr(model.config, "max_position_embeddings", None)
-    if positions and "roberta" in model.config.model_type:
-        positions -= model.config.pad_token_id + 1  # they begin after the padding's
-    limits = (positions, tokenizer.model_max_length)
+    limits = (positions_of(model.config), tokenizer.model_max_length)
     limit = min(limit for limit in limits if limit)
     if job.recipe.max_seq_length > limit:
         raise UsageError(

@@ -47,6 +47,12 @@ class PruneBenchConfig:
             raise UsageError("name pruned readers and, with --dense, what to compare them with")
         if self.out is not None and len(self.pruned) > 1:
             raise UsageError("--out: holds the figures of one reader")
+        if self.out is not None and not self.pruned:
+            raise UsageError("--out: names the reader that was measured; name one")
+        if self.out is not None and not self.out.parent.is_dir():
+            raise UsageError(f"--out {self.out}: no folder {self.out.parent}")
+        if min(self.repeats, self.tokens, *self.batch_sizes) < 1:
+            raise UsageError("--repeats, --tokens and --batch-sizes must be 1 or more")
 
 
 def bench(config: PruneBenchConfig) -> None:
@@ -83,9 +89,9 @@ def bench(config: PruneBenchConfig) -> None:
             ratios[str(size)] = {"ratio": found.ratio, "ratios": found.ratios}
         if config.out is not None:
             record = {
-                "dense": shown_name(config.dense or name),
-                "dense_sha256": weights_sha256(config.dense or ""),
-                "sha256": weights_sha256(config.pruned[0]) if config.pruned else None,
+                "dense": shown_name(config.dense or ""),
+                "dense_sha256": weights_sha256(config.dense or "") or config.dense,
+                "sha256": weights_sha256(config.pruned[0]) or config.pruned[0],
                 "tokens": config.tokens,
                 "dtype": config.dtype,
                 "threads": torch.get_num_threads(),
@@ -98,10 +104,14 @@ def bench(config: PruneBenchConfig) -> None:
 def _compare(config: PruneBenchConfig, what: str, dense: Any, pruned: Any, size: int) -> Any:
     import torch
 
+    from eval.encoder import positions_of
     from eval.timing import Comparison, take_turns
 
     draw = torch.Generator().manual_seed(0)
     highest = min(model.config.vocab_size for model in (dense, pruned))
+    positions = min(positions_of(model.config) or config.tokens for model in (dense, pruned))
+    if config.tokens > positions:
+        raise UsageError(f"--tokens {config.tokens}: the readers have {positions} positions")
     ids = torch.randint(5, highest, (size, config.tokens), generator=draw).to(dense.device)
     mask = torch.ones_like(ids)
 

@@ -37,9 +37,7 @@ def compact_reader(config: CompactConfig) -> None:
     """
     import shutil
 
-    from distill.prune import compact, save_pruned
-    from distill.prune.report import report_facts
-    from eval.encoder import dense_shape
+    from distill.prune import compact
     from eval.reader import load_checkpoint
 
     if config.out.exists():
@@ -48,10 +46,10 @@ def compact_reader(config: CompactConfig) -> None:
     pruned = compact(model, drop_uniform_heads=config.drop_uniform_heads)
     made = config.out.with_name(config.out.name + ".incomplete")
     shutil.rmtree(made, ignore_errors=True)
-    save_pruned(model, made)
+    model.save_pretrained(made)
     tokenizer.save_pretrained(made)
     rename_folder(made, config.out)
-    print("\n".join(f"- {fact}" for fact in report_facts(pruned, dense_shape(model.config))))
+    print("\n".join(f"- {fact}" for fact in pruned.facts()))
     print(config.out)
 
 

@@ -28,14 +28,14 @@ class ReportConfig:
 def report(config: ReportConfig) -> None:
     """Print the table, and draw the picture."""
     from distill.prune import load_pruned
-    from distill.prune.report import draw_density, markdown_table, report_facts, report_rows
+    from distill.prune.report import draw_density, markdown_table, report_rows
     from eval.encoder import dense_shape
 
     model = load_pruned(config.model, allow_bin=config.allow_bin)
     shape = dense_shape(model.config)
     print(markdown_table(report_rows(model.pruned, shape)))
     print()
-    print("\n".join(f"- {fact}" for fact in report_facts(model.pruned, shape)))
+    print("\n".join(f"- {fact}" for fact in model.pruned.facts()))
     if config.picture is not None:
         write_atomic(config.picture, draw_density(model.pruned, shape))
         print(f"\n{config.picture}")

@@ -25,11 +25,12 @@ from distill.measured import (
 )
 from distill.published import PUBLISHED, Figure, Published
 from distill.recipes import RECIPES, PruningStage, Recipe, Stage
-from eval.pruned import PRUNING, Pruned
+from eval.pruned import PRUNING, Pruned, read_pruned
 from eval.submission import PREDICT_CONFIG
 
 SPEED = "speed.json"
 PICTURE = "speed.svg"
+PLOTTED_BATCH = 8
 STUDENT = "student"
 """The arm that is the recipe itself; its figures stand in the card's head."""
 DEV = {"squad_v2": "dev-v2.0.json", "squad_v1": "dev-v1.1.json"}
@@ -86,11 +87,13 @@ def _read_arm(folder: Path) -> Arm:
     made = read_json(folder / "eval" / PREDICT_CONFIG)
     pruned = speed = None
     if (folder / PRUNING).is_file():
-        pruned = Pruned.from_dict(read_json(folder / PRUNING))
+        pruned = read_pruned(folder / PRUNING)
     if (folder / SPEED).is_file():
         speed = read_json(folder / SPEED)
         if speed["sha256"] != made["model_sha256"]:
             raise ValueError(f"{folder / SPEED}: not of the reader that was scored; {REMEDY}")
+        if str(PLOTTED_BATCH) not in speed["batches"]:
+            raise ValueError(f"{folder / SPEED}: no batch of {PLOTTED_BATCH}; measure it, too")
     return Arm(
         name=folder.name, scores=scores, made=made, training=training, pruned=pruned, speed=speed
     )
@@ -255,7 +258,11 @@ def _measured(published: Published, arms: Sequence[Arm]) -> str:
 
 
 def _speed_note(arms: Sequence[Arm]) -> str:
-    speed = next(arm.speed for arm in arms if arm.speed)
+    speeds = [arm.speed for arm in arms if arm.speed]
+    speed = speeds[0]
+    for name in ("dense", "dense_sha256", "tokens", "dtype", "threads", "hardware"):
+        if any(other[name] != speed[name] for other in speeds):
+            raise ValueError(f"{SPEED} of the arms: {name} differs; measure them in one run")
     machine = speed["hardware"].get("gpu") or speed["hardware"].get("processor")
     sizes = ", ".join(speed["batches"])
     note = (
@@ -271,7 +278,8 @@ def speed_points(arms: Sequence[Arm]) -> dict[str, tuple[float, float]]:
     points = {}
     for arm in arms:
         if arm.speed is not None:
-            points[arm.name] = (float(arm.speed["batches"]["8"]["ratio"]), arm.scores["f1"])
+            ratio = arm.speed["batches"][str(PLOTTED_BATCH)]["ratio"]
+            points[arm.name] = (float(ratio), arm.scores["f1"])
         elif arm.name == "dense":
             points[arm.name] = (1.0, arm.scores["f1"])
     return points

@@ -124,7 +124,7 @@ class PruningStage(Stage):
     min_density: float = 0.0
     """Share of its blocks that every matrix keeps in any case."""
     drop_uniform_heads: bool = False
-    """Also remove heads without queries or keys, which is not exact."""
+    """Also remove heads without queries or keys, whose output is no constant: not exact."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -146,11 +146,11 @@ class PruningStage(Stage):
         if self.method == "topk":
             self._check("initial_threshold", not rising, "topk begins with a larger share")
             self._check("regularization", not self.regularization, "topk has no use for it")
+            self._check("prune_start", self.prune_start > 0, "topk needs scores that have moved")
         else:
             self._check("initial_threshold", rising, "must not be above the final one")
-        for block in (self.attention_block, self.dense_block or (1, 1)):
-            if min(block) < 1:
-                raise ValueError(f"{self._flag('block')} {block}: sizes count from 1")
+        for name in ("attention_block", "dense_block"):
+            self._check(name, min(getattr(self, name) or (1, 1)) > 0, "sizes count from 1")
 
 
 @dataclass(frozen=True, kw_only=True)

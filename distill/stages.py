@@ -36,7 +36,7 @@ from distill.job import (
     start,
 )
 from distill.preflight import check_models, settle_layer_map
-from distill.prune.compact import compact, save_pruned
+from distill.prune.compaction import compact
 from distill.prune.masks import Pruner
 from distill.prune.training import PruningSchedule, pruning_groups
 from distill.recipes import PruningStage
@@ -223,10 +223,7 @@ def save_student(student: Any, tokenizer: Any, folder: Path) -> None:
     A pruned one goes with its pruning.json.
     """
     student.set_attn_implementation("sdpa")
-    if hasattr(student, "pruned"):
-        save_pruned(student, folder)
-    else:
-        student.save_pretrained(folder)
+    student.save_pretrained(folder)
     tokenizer.backend_tokenizer.no_truncation()
     tokenizer.backend_tokenizer.no_padding()
     tokenizer.save_pretrained(folder)

@@ -18,7 +18,7 @@ from transformers import AutoConfig, AutoModel, AutoModelForQuestionAnswering, A
 from transformers.utils import logging
 
 from eval.encoder import layers_of, named_layers
-from eval.pruned import is_pruned, load_pruned
+from eval.pruned import is_pruned, load_pruned, mark, resize
 from eval.reader import _damage_named, load_checkpoint
 
 FROM_TEACHER = "teacher:"
@@ -43,9 +43,7 @@ def make_student(spec: str, teacher: Any, seed: int, allow_bin: bool = False) ->
         if teacher is None:
             raise ValueError(f"student {spec}: no teacher to take layers from")
         return _cut_out(teacher, _parse_layers(spec, len(layers_of(teacher))))
-    with _damage_named(spec, "configuration"):
-        pruned = is_pruned(AutoConfig.from_pretrained(spec))
-    if pruned:
+    if _is_pruned(spec):
         return load_pruned(spec, allow_bin=allow_bin).train()
     model, missing = _load(AutoModelForQuestionAnswering, spec, allow_bin)
     head = find_span_head(model, spec)
@@ -81,8 +79,13 @@ def load_teacher(name: str, *, span_head: bool, allow_bin: bool = False) -> tupl
         tokenizer = AutoTokenizer.from_pretrained(name)
         if not tokenizer.is_fast:
             raise ValueError(f"{name}: no fast tokenizer; this needs its tokenizer.json")
-        model, missing = _load(AutoModel, name, allow_bin)
-        _check_whole(name, {key for key in missing if not key.startswith("pooler.")})
+        if _is_pruned(name):
+            reader = load_pruned(name, allow_bin=allow_bin)
+            model = reader.base_model
+            model.pruned = reader.pruned
+        else:
+            model, missing = _load(AutoModel, name, allow_bin)
+            _check_whole(name, {key for key in missing if not key.startswith("pooler.")})
         if getattr(model, "pooler", None) is not None:
             model.pooler = None
     return tokenizer, model.eval().requires_grad_(False)
@@ -171,6 +174,11 @@ def find_span_head(model: Any, name: str) -> nn.Linear:
     return head
 
 
+def _is_pruned(name: str) -> bool:
+    with _damage_named(name, "configuration"):
+        return is_pruned(AutoConfig.from_pretrained(name))
+
+
 def _parse_layers(spec: str, num_layers: int) -> tuple[int, ...]:
     try:
         layers = tuple(int(layer) for layer in spec.removeprefix(FROM_TEACHER).split(","))
@@ -196,6 +204,10 @@ def _cut_out(teacher: Any, layers: Sequence[int]) -> Any:
     config.dtype = torch.float32
     with torch.random.fork_rng(devices=[]):  # first weights are drawn, then replaced
         student = type(teacher)(config)
+    left = None
+    if hasattr(teacher, "pruned"):
+        left = [teacher.pruned.layers[layer - 1] for layer in layers]
+        resize(student, left)
     prefix = named_layers(teacher)[0] + "."
     places = {str(layer - 1): str(place) for place, layer in enumerate(layers)}
     weights = {}
@@ -207,6 +219,8 @@ def _cut_out(teacher: Any, layers: Sequence[int]) -> Any:
         else:
             weights[name] = weight
     student.load_state_dict(weights)
+    if left is not None:
+        mark(student, left)
     return student
 
 

@@ -81,6 +81,14 @@ def dense_shape(config: Any) -> DenseShape:
     return DenseShape(config.hidden_size, config.num_attention_heads, neurons)
 
 
+def positions_of(config: Any) -> int | None:
+    """Give the most tokens that a model reads; None where it has no positions of its own."""
+    positions: int | None = getattr(config, "max_position_embeddings", None)
+    if positions and "roberta" in config.model_type:
+        positions -= config.pad_token_id + 1  # they begin after the padding's
+    return positions
+
+
 def encoder_of(model: Any) -> Any:
     """Give the encoder of a model with a head; an encoder is its own."""
     return model.base_model

@@ -1,16 +1,22 @@
-"""Readers with layers of different sizes: what is left of one, and loading it.
+"""Readers with layers of different sizes: what is left of one, saving it and loading it.
 
 transformers builds every layer in its configuration's size, so it cannot load such a checkpoint;
-the configuration tells a plain `from_pretrained` what to call instead. `distill.prune` writes it.
+the configuration tells a plain `from_pretrained` what to call instead.
 """
 
+import copy
 import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from eval.encoder import KINDS, DenseShape, dense_shape, parts_of
+from augment.command import to_json
+from augment.commit import write_atomic
+from eval.encoder import KINDS, DenseShape, LayerParts, dense_shape, parts_of
 
 if TYPE_CHECKING:
     import torch
@@ -32,7 +38,7 @@ class PrunedLayer:
     neurons: int
     """Of the feed-forward part."""
     uniform_heads: tuple[int, ...] = ()
-    """Of the heads that stay, those without queries or keys."""
+    """Of the heads that stay, those without queries or keys: each token attends as all others."""
     dropped_uniform_heads: tuple[int, ...] = ()
     """Heads without queries or keys that were removed on request, which is not exact."""
     weights: dict[str, int] = field(default_factory=dict)
@@ -47,6 +53,8 @@ class Pruned:
     """Of the model before anything was removed."""
     parameters: int
     """Of the model as it is; zeros within kept rows and columns count."""
+    nonzero_parameters: int
+    """Of these, all but the zeros among the weights of the encoder's linear layers."""
     linear_weights: int
     """Weights of the encoder's linear layers in the dense model, biases aside."""
     num_heads: int
@@ -67,44 +75,115 @@ class Pruned:
         """Give it as JSON."""
         return asdict(self)
 
-    @classmethod
-    def from_dict(cls, found: dict[str, Any]) -> "Pruned":
-        """Read what `as_dict` gave.
+    def facts(self) -> list[str]:
+        """Say what the model has lost, a sentence for each fact."""
+        uniform = sum(len(layer.uniform_heads) for layer in self.layers)
+        dropped = sum(len(layer.dropped_uniform_heads) for layer in self.layers)
+        whole = self.dense_parameters
+        facts = [
+            f"linear weights that are not 0: {self.linear_density:.1%} of the encoder's "
+            f"{self.linear_weights:,}",
+            f"parameters: {self.parameters:,}, {self.parameters / whole:.1%} of {whole:,}; not 0: "
+            f"{self.nonzero_parameters / whole:.1%}",
+            f"heads removed: {self.removed_heads} of {len(self.layers) * self.num_heads}",
+        ]
+        if dropped:
+            facts.append(f"of them {dropped} without queries or keys, on request: not exact")
+        if uniform:
+            facts.append(f"heads without queries or keys, which stay: {uniform}")
+        return facts
 
-        Raises:
-            KeyError, TypeError: it is not that.
-        """
+
+def read_pruned(path: Path) -> Pruned:
+    """Read a pruning.json, as far as it can be checked without the model.
+
+    Raises:
+        ValueError: it is none.
+    """
+    with _damage(path):
+        found: dict[str, Any] = json.loads(path.read_bytes())
         layers = []
         for layer in found["layers"]:
             given: dict[str, Any] = {
                 k: tuple(v) if isinstance(v, list) else v for k, v in layer.items()
             }
             layers.append(PrunedLayer(**given))
-        return cls(**{**found, "layers": tuple(layers)})
+        return Pruned(**{**found, "layers": tuple(layers)})
+
+
+@contextmanager
+def _damage(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        said = f"{type(error).__name__}: {error}"
+        raise ValueError(f"{path}: damaged ({said}); fetch it again") from error
+
+
+def read_layers(path: Path, shape: DenseShape) -> tuple[PrunedLayer, ...]:
+    """Read the layers of a pruning.json.
+
+    Raises:
+        ValueError: it is none, or not of a model of that shape.
+    """
+    with _damage(path):
+        found = json.loads(path.read_bytes())
+        return tuple(_read_layer(layer, shape) for layer in found["layers"])
+
+
+def _read_layer(found: dict[str, Any], shape: DenseShape) -> PrunedLayer:
+    heads, dropped = tuple(found["heads"]), tuple(found["dropped_uniform_heads"])
+    for head in (*heads, *dropped):
+        if not isinstance(head, int) or not 0 <= head < shape.num_heads:
+            raise ValueError(f"head {head!r} of {shape.num_heads}")
+    neurons = found["neurons"]
+    if not isinstance(neurons, int) or not 0 <= neurons <= shape.num_neurons:
+        raise ValueError(f"{neurons!r} neurons of {shape.num_neurons}")
+    return PrunedLayer(heads=heads, neurons=neurons, dropped_uniform_heads=dropped)
 
 
 def describe(model: Any, layers: Sequence[PrunedLayer]) -> Pruned:
-    """Count what is in a model whose layers were cut to `layers`."""
+    """Count what is in a model.
+
+    Args:
+        model: cut to `layers`.
+        layers: their heads by number; everything else is counted anew.
+    """
     shape = dense_shape(model.config)
+    all_parts = parts_of(model)
     counted = tuple(
-        PrunedLayer(
-            **{
-                **vars(layer),
-                "weights": {
-                    kind: int(linear.weight.count_nonzero())
-                    for kind, linear in parts.linears().items()
-                },
-            }
-        )
-        for layer, parts in zip(layers, parts_of(model), strict=True)
+        _count(layer, parts, shape) for layer, parts in zip(layers, all_parts, strict=True)
     )
     parameters = sum(parameter.numel() for parameter in model.parameters())
+    held = sum(linear.weight.numel() for parts in all_parts for linear in parts.linears().values())
+    left = sum(sum(layer.weights.values()) for layer in counted)
     return Pruned(
         dense_parameters=parameters + sum(_cut_away(layer, shape) for layer in counted),
         parameters=parameters,
+        nonzero_parameters=parameters - held + left,
         linear_weights=len(counted) * sum(shape.weights(kind) for kind in KINDS),
         num_heads=shape.num_heads,
         layers=counted,
+    )
+
+
+def dead_heads(weight: "torch.Tensor", head_size: int) -> "torch.Tensor":
+    """Tell of every head whether its rows of a weight are all 0, (heads,) of bool."""
+    return ~weight.ne(0).any(1).view(-1, head_size).any(1)
+
+
+def _count(layer: PrunedLayer, parts: LayerParts, shape: DenseShape) -> PrunedLayer:
+    queries, keys = (
+        dead_heads(linear.weight, shape.head_size).tolist() for linear in (parts.query, parts.key)
+    )
+    of_heads = zip(layer.heads, queries, keys, strict=True)
+    return replace(
+        layer,
+        neurons=parts.ffn_in.weight.shape[0],
+        uniform_heads=tuple(head for head, *without in of_heads if any(without)),
+        weights={
+            kind: int(linear.weight.count_nonzero()) for kind, linear in parts.linears().items()
+        },
     )
 
 
@@ -113,6 +192,37 @@ def _cut_away(layer: PrunedLayer, shape: DenseShape) -> int:
     heads = shape.num_heads - len(layer.heads)
     neurons = shape.num_neurons - layer.neurons
     return heads * shape.head_size * (4 * shape.width + 3) + neurons * (2 * shape.width + 1)
+
+
+def mark(model: Any, layers: Sequence[PrunedLayer]) -> Pruned:
+    """Note on a model what is left of it, and let its `save_pretrained` be `save_pruned`."""
+    pruned = describe(model, layers)
+    model.pruned = pruned
+    model.save_pretrained = partial(save_pruned, model)
+    return pruned
+
+
+def save_pruned(model: Any, folder: str | Path) -> None:
+    """Write the configuration, the weights and pruning.json of a reader that was compacted.
+
+    Raises:
+        ValueError: no span head.
+    """
+    from safetensors.torch import save_file
+
+    if not hasattr(model, "qa_outputs"):
+        raise ValueError(f"{type(model).__name__}: no span head; only readers are saved pruned")
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    config = copy.deepcopy(model.config)
+    config.architectures = [type(model).__name__]
+    config.dtype = model.dtype
+    config.transformers_weights = PLEA
+    config.pruned_heads = {}  # of a published checkpoint: pruning.json tells from now on
+    config.to_json_file(folder / "config.json")
+    weights = {name: weight.contiguous() for name, weight in model.state_dict().items()}
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    write_atomic(folder / PRUNING, to_json(describe(model, model.pruned.layers).as_dict()))
 
 
 def is_pruned(config: Any) -> bool:
@@ -146,14 +256,14 @@ def load_pruned(
     config = AutoConfig.from_pretrained(name)
     if not is_pruned(config):
         raise ValueError(f"{name}: not pruned; load it with AutoModelForQuestionAnswering")
+    ours = getattr(config, "transformers_weights", None) == PLEA
     config.transformers_weights = None
     shape = dense_shape(config)
-    found = _find(name, PRUNING)
-    if found is not None:
-        try:
-            layers = Pruned.from_dict(json.loads(found.read_bytes())).layers
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f"{found}: damaged ({error}); fetch it again") from error
+    if ours:
+        found = _find(name, PRUNING)
+        if found is None:
+            raise OSError(f"{name}: no {PRUNING}; fetch it again")
+        layers = read_layers(found, shape)
     else:
         gone = {int(layer): set(heads) for layer, heads in (config.pruned_heads or {}).items()}
         layers = tuple(
@@ -165,13 +275,13 @@ def load_pruned(
         )
     with torch.random.fork_rng(devices=[]):  # first weights are drawn, then replaced
         model = AutoModelForQuestionAnswering.from_config(config, dtype=torch.float32)
-    _resize(model, layers)
+    resize(model, layers)
     _fill(model, _read_weights(name, allow_bin), str(name))
-    model.pruned = describe(model, layers)
+    mark(model, layers)
     return model.to(dtype or torch.float32).eval()
 
 
-def _resize(model: Any, layers: tuple[PrunedLayer, ...]) -> None:
+def resize(model: Any, layers: Sequence[PrunedLayer]) -> None:
     """Give the linear layers their sizes; what is in them does not matter yet."""
     head_size = dense_shape(model.config).head_size
     all_parts = parts_of(model)
@@ -212,11 +322,15 @@ def _fill(model: Any, weights: dict[str, "torch.Tensor"], name: str) -> None:
 
 def _read_weights(name: str | Path, allow_bin: bool) -> dict[str, "torch.Tensor"]:
     import torch
+    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     path = _find(name, "model.safetensors")
     if path is not None:
-        return dict(load_file(path))
+        try:
+            return dict(load_file(path))
+        except SafetensorError as error:
+            raise ValueError(f"{path}: damaged ({error}); fetch it again") from error
     path = _find(name, "pytorch_model.bin")
     if path is None:
         raise OSError(f"{name}: no model.safetensors")
@@ -225,6 +339,7 @@ def _read_weights(name: str | Path, allow_bin: bool) -> dict[str, "torch.Tensor"
             f"{name}: no weights as safetensors; if you trust its pytorch_model.bin, pass "
             "--allow-bin"
         )
+    print(f"{name}: reading pytorch_model.bin (pickled), as allowed", file=sys.stderr)
     return dict(torch.load(path, map_location="cpu", weights_only=True))
 
 

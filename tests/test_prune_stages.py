@@ -1,6 +1,5 @@
 """Pruning in a whole training: every recipe, resume, logs, and what reads the result."""
 
-import json
 from dataclasses import replace
 
 import pytest
@@ -16,6 +15,7 @@ from distill.prune_report import ReportConfig, report
 from distill.recipes import RECIPES, PruningStage
 from distill.stages import distil
 from eval.predict import Protocol, Reader
+from eval.pruned import read_pruned
 from tests import tiny_distil
 from tests.tiny_distil import job, rows, shrink
 
@@ -154,6 +154,7 @@ def test_a_later_stage_fills_what_is_left(tmp_path, data):
     assert after.parameters == before.parameters
     assert [layer.heads for layer in after.layers] == [layer.heads for layer in before.layers]
     assert after.linear_density > before.linear_density
+    assert read_pruned(tmp_path / "out/pruning.json") == after  # what cards quote
 
 
 def test_scores_have_their_own_rate_and_no_decay(tmp_path):
@@ -205,6 +206,45 @@ def test_report(tmp_path, data, capsys):
     assert cells[3] == f"{layer.weights['query'] / 32**2:.1%}"
     assert f"heads removed: {pruned.removed_heads} of 8" in "\n".join(lines)
     assert (tmp_path / "density.svg").read_bytes().startswith(b"<?xml")
-    assert json.loads((out / "pruning.json").read_text()) == pruned.as_dict() | {
-        "layers": json.loads(json.dumps(pruned.as_dict()["layers"]))
-    }
+
+
+def test_what_does_not_fit_is_said_before_anything_is_trained(tmp_path, data):
+    teacher = tiny_distil.bert(tmp_path / "teacher")
+    blocks = sparse("bert-block-sparse-squad1", teacher).stages[0]
+    neurons = sparse("bert-hybrid-sparse-squad1", teacher).stages[0]
+    plain = replace(RECIPES["minilm-3l-384d-squad2"].stages[1], teacher=teacher, batch_size=4)
+    hidden = replace(
+        RECIPES["minilm-3l-384d-squad2"].stages[0], teacher=teacher, batch_size=4, rows="original"
+    )
+    recipe = sparse("bert-block-sparse-squad1", teacher)
+    for stages_, message in (
+        ((plain, replace(blocks, attention_block=(24, 8))), "do not divide"),
+        ((neurons, blocks), "--stages.1.dense-block None"),
+        ((blocks, hidden), "--stages.1.attention-weight 0"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            distil(job(replace(recipe, stages=stages_), tmp_path / "out", data))
+        assert not (tmp_path / "out.incomplete").exists()
+
+
+def test_a_pruned_reader_teaches_and_is_fine_tuned(tmp_path, data):
+    """As the teacher of hidden states and of spans, and as a student, whose card says so."""
+    teacher = tiny_distil.bert(tmp_path / "teacher")
+    pruned = tmp_path / "pruned"
+    distil(job(sparse("minilm-hybrid-sparse-squad1", teacher), pruned, data))
+    plain = RECIPES["minilm-3l-384d-squad2"]
+    taught = shrink(
+        plain, tiny_distil.bert(tmp_path / "s", layers=2), [str(pruned)] * 2, attention_weight=0.0
+    )
+    distil(job(taught, tmp_path / "taught", data, max_steps=1))
+    assert not (tmp_path / "taught/pruning.json").exists()
+    again = replace(
+        shrink(plain, str(pruned), [teacher] * 2),
+        stages=(replace(plain.stages[1], teacher=teacher, batch_size=4),),
+    )
+    distil(job(again, tmp_path / "again", data, max_steps=1))
+    assert "load_pruned" in (tmp_path / "again/README.md").read_text()
+    assert (
+        load_pruned(tmp_path / "again").pruned.removed_heads
+        == load_pruned(pruned).pruned.removed_heads
+    )

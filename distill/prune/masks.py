@@ -15,7 +15,7 @@ from torch.nn.utils import parametrize
 
 from distill.prune.schedule import regularization_at, threshold_at
 from distill.recipes import PruningStage
-from eval.encoder import ATTENTION, DENSE, parts_of
+from eval.encoder import ATTENTION, DENSE, dense_shape, parts_of
 
 NEURONS = "neurons"
 """The kind of a score vector that both linear layers of a feed-forward part share."""
@@ -36,7 +36,7 @@ def straight_through_mask(
         A tensor like `scores`; what reaches it in a backward pass goes on to the scores unchanged.
     """
     values = scores.detach()
-    count = math.ceil(min_density * values.numel())
+    count = math.ceil(round(min_density * values.numel(), 6))
     if by_rank:
         count = max(count, round(threshold * values.numel()))
         kept = torch.zeros_like(values, dtype=torch.bool)
@@ -65,17 +65,25 @@ class Pruner(nn.Module):
         self.stage = stage
         self.scores = nn.ParameterDict()
         self._sizes: dict[str, int] = {}
+        self._dense_sizes: dict[str, int] = {}
+        shape = dense_shape(student.config)
         self.set_step(0, 1)
         for number, parts in enumerate(parts_of(student), 1):
             for kind, linear in parts.linears().items():
-                shape = block_grid(linear, kind, stage)
+                whole = (f"density_layer_{number}", "density")
+                for place in whole:
+                    size = self._dense_sizes.get(place, 0)
+                    self._dense_sizes[place] = size + shape.weights(kind)
+                if not linear.weight.numel():
+                    continue  # an earlier pruning left nothing of it
+                grid = block_grid(linear, kind, stage)
                 shared = kind in DENSE and stage.dense_block is None
                 name = f"layer_{number}_{NEURONS if shared else kind}"
                 if name not in self.scores:
-                    zeros = linear.weight.new_zeros(shape)
+                    zeros = linear.weight.new_zeros(grid)
                     self.scores[name] = nn.Parameter(zeros.flatten() if shared else zeros)
                 self._sizes[name] = self._sizes.get(name, 0) + linear.weight.numel()
-                masked = _Masked(partial(self.mask, name), shape)
+                masked = _Masked(partial(self.mask, name), grid)
                 parametrize.register_parametrization(linear, "weight", masked)
 
     def set_step(self, step: int, num_steps: int) -> None:
@@ -106,20 +114,20 @@ class Pruner(nn.Module):
 
     def _mean_sigmoid(self, kinds: Sequence[str]) -> Tensor:
         chosen = [s for name, s in self.scores.items() if name.split("_", 2)[2] in kinds]
+        if not chosen:
+            return torch.zeros(())
         return torch.stack([scores.sigmoid().mean() for scores in chosen]).mean()
 
     @torch.no_grad()
     def densities(self) -> dict[str, float]:
-        """Give the share of the linear weights that is kept: `density`, and that of each layer."""
-        shares = torch.stack([self.mask(name).mean() for name in self._sizes]).tolist()
-        kept: dict[str, float] = {}
-        whole: dict[str, int] = {}
-        for share, (name, size) in zip(shares, self._sizes.items(), strict=True):
-            _, number, _ = name.split("_", 2)
-            for place in ("density", f"density_layer_{number}"):
-                kept[place] = kept.get(place, 0.0) + share * size
-                whole[place] = whole.get(place, 0) + size
-        return {place: kept[place] / whole[place] for place in kept}
+        """Give the share of the dense model's linear weights that is kept, and of each layer's."""
+        kept = dict.fromkeys(self._dense_sizes, 0.0)
+        shares = [self.mask(name).mean() for name in self._sizes]
+        values = torch.stack(shares).tolist() if shares else []
+        for share, (name, size) in zip(values, self._sizes.items(), strict=True):
+            for place in (f"density_layer_{name.split('_', 2)[1]}", "density"):
+                kept[place] += share * size
+        return {place: value / self._dense_sizes[place] for place, value in kept.items()}
 
 
 def block_grid(linear: nn.Linear, kind: str, stage: PruningStage) -> tuple[int, int]:
@@ -139,8 +147,9 @@ def block_grid(linear: nn.Linear, kind: str, stage: PruningStage) -> tuple[int, 
         block = block[::-1]
     if size[0] % block[0] or size[1] % block[1]:
         raise ValueError(
-            f"{kind} has {size[0]} x {size[1]} weights; blocks of {block[0]} x {block[1]} do not "
-            "divide them; pass other --stages.N.attention-block and --stages.N.dense-block"
+            f"{kind} has {size[0]} x {size[1]} weights, which blocks of {block[0]} x {block[1]} do "
+            "not divide; pass another --stages.N.attention-block or --stages.N.dense-block (None: "
+            "neurons)"
         )
     return size[0] // block[0], size[1] // block[1]
 

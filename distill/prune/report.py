@@ -10,19 +10,6 @@ BERT_BASE_QA, BERT_BASE_LINEAR, BERT_BASE_POOLER = 108_893_186, 84_934_656, 590_
 """Parameters of BERT-base as a reader, its encoder's linear weights, and a pooler's parameters."""
 
 
-def overall_density(pruned: Pruned, shape: DenseShape) -> float:
-    """Give the share of all parameters of the dense model that are left and not 0.
-
-    Biases, embeddings and norms count as they are.
-    """
-    zeros = 0
-    for layer in pruned.layers:
-        rows = len(layer.heads) * shape.head_size
-        held = shape.width * (4 * rows + 2 * layer.neurons)
-        zeros += held - sum(layer.weights.values())
-    return (pruned.parameters - zeros) / pruned.dense_parameters
-
-
 def bert_base_density(linear_density: float) -> float:
     """Give what a card of 2020 calls the overall density of BERT-base.
 
@@ -57,25 +44,6 @@ def report_rows(pruned: Pruned, shape: DenseShape) -> list[list[str]]:
     ):
         rows.append([name, *(f"{count:,}" for count in counts), *(f"{s:.1%}" for s in share)])
     return rows
-
-
-def report_facts(pruned: Pruned, shape: DenseShape) -> list[str]:
-    """Say what the model has lost as a whole, a line for each fact."""
-    removed = pruned.removed_heads
-    uniform = sum(len(layer.uniform_heads) for layer in pruned.layers)
-    dropped = sum(len(layer.dropped_uniform_heads) for layer in pruned.layers)
-    facts = [
-        f"linear weights that are not 0: {pruned.linear_density:.1%} of the encoder's "
-        f"{pruned.linear_weights:,}",
-        f"parameters: {pruned.parameters:,}, {pruned.parameters / pruned.dense_parameters:.1%} of "
-        f"{pruned.dense_parameters:,}; not 0: {overall_density(pruned, shape):.1%}",
-        f"heads removed: {removed} of {len(pruned.layers) * shape.num_heads}",
-    ]
-    if dropped:
-        facts.append(f"of them {dropped} without queries or keys, on request: not exact")
-    if uniform:
-        facts.append(f"heads without queries or keys that stay, as they average values: {uniform}")
-    return facts
 
 
 def markdown_table(rows: Sequence[Sequence[str]]) -> str:

@@ -2,24 +2,19 @@
 
 What a dead head or neuron still gives is a constant, which goes into the next bias. So it is exact
 to remove a head without values (its constant is folded) or whose output nobody reads, and a
-neuron without inputs (folded) or readers. A head without queries or keys is not dead: it still
-averages its values, and stays unless asked otherwise.
+neuron without inputs (folded) or readers. A head without queries or keys is not dead: every token
+attends as all others, to what there is, and it stays unless asked otherwise.
 """
 
-import copy
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from augment.command import to_json
-from augment.commit import write_atomic
 from eval.encoder import LayerParts, dense_shape, parts_of
-from eval.pruned import PLEA, PRUNING, Pruned, PrunedLayer, describe
+from eval.pruned import Pruned, PrunedLayer, dead_heads, mark
 
 
 @torch.no_grad()
@@ -29,10 +24,10 @@ def compact(model: Any, *, drop_uniform_heads: bool = False) -> Pruned:
     Args:
         model: a reader or an encoder, masked by a `Pruner` or with zeros in its weights.
         drop_uniform_heads: also remove heads without queries or keys, which changes answers: such
-            a head gives the mean of its values.
+            a head's output is no constant.
 
     Returns:
-        What is left; it also hangs on the model as `pruned`, and `save_pruned` writes it.
+        What is left; it also hangs on the model as `pruned`, and `save_pretrained` writes it.
 
     Raises:
         ValueError: a model of another make.
@@ -42,11 +37,11 @@ def compact(model: Any, *, drop_uniform_heads: bool = False) -> Pruned:
     bake(model)
     layers = []
     for number, parts in enumerate(parts_of(model)):
-        heads = before.layers[number].heads if before else tuple(range(shape.num_heads))
-        layers.append(_compact_layer(parts, heads, shape.head_size, drop_uniform_heads))
-    pruned = describe(model, layers)
-    model.pruned = pruned
-    return pruned
+        layer = PrunedLayer(heads=tuple(range(shape.num_heads)), neurons=shape.num_neurons)
+        if before is not None:
+            layer = before.layers[number]
+        layers.append(_compact_layer(parts, layer, shape.head_size, drop_uniform_heads))
+    return mark(model, layers)
 
 
 def bake(model: Any) -> None:
@@ -57,49 +52,31 @@ def bake(model: Any) -> None:
                 parametrize.remove_parametrizations(linear, "weight")
 
 
-def save_pruned(model: Any, folder: Path) -> None:
-    """Write the configuration, the weights and pruning.json of a model that was compacted."""
-    folder.mkdir(parents=True, exist_ok=True)
-    config = copy.deepcopy(model.config)
-    config.architectures = [type(model).__name__]
-    config.transformers_weights = PLEA
-    config.pruned_heads = {}  # of a published checkpoint: pruning.json tells from now on
-    config.to_json_file(folder / "config.json")
-    weights = {name: weight.contiguous() for name, weight in model.state_dict().items()}
-    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
-    write_atomic(folder / PRUNING, to_json(model.pruned.as_dict()))
-
-
 def _compact_layer(
-    parts: LayerParts, heads: Sequence[int], head_size: int, drop_uniform: bool
+    parts: LayerParts, layer: PrunedLayer, head_size: int, drop_uniform: bool
 ) -> PrunedLayer:
-    by_head = (len(heads), head_size)
-    empty = {
-        kind: ~_rows(getattr(parts, kind).weight).view(by_head).any(1)
-        for kind in ("query", "key", "value")
-    }
-    unread = ~_rows(parts.attention_output.weight.T).view(by_head).any(1)
-    dead = empty["value"] | unread
-    uniform = (empty["query"] | empty["key"]) & ~dead
-    removed = dead | uniform if drop_uniform else dead
+    """Cut one layer, and give its heads."""
+    heads = layer.heads
+    constant = dead_heads(parts.value.weight, head_size)
+    dead = constant | dead_heads(parts.attention_output.weight.T, head_size)
+    uniform = [dead_heads(linear.weight, head_size) for linear in (parts.query, parts.key)]
+    dropped = (uniform[0] | uniform[1]) & ~dead if drop_uniform else torch.zeros_like(dead)
+    removed = dead | dropped
     rows = (~removed).repeat_interleave(head_size)
-    constant = parts.value.bias * (empty["value"] & removed).repeat_interleave(head_size)
-    _fold(parts.attention_output, constant)
+    _fold(parts.attention_output, parts.value.bias * constant.repeat_interleave(head_size))
     for linear in (parts.query, parts.key, parts.value):
         keep_rows(linear, rows)
     keep_columns(parts.attention_output, rows)
 
     deaf = ~_rows(parts.ffn_in.weight)
     neurons = ~(deaf | ~_rows(parts.ffn_out.weight.T))
-    constants = parts.activation(parts.ffn_in.bias) * deaf
-    _fold(parts.ffn_out, constants)
+    _fold(parts.ffn_out, parts.activation(parts.ffn_in.bias) * deaf)
     keep_rows(parts.ffn_in, neurons)
     keep_columns(parts.ffn_out, neurons)
     return PrunedLayer(
         heads=_numbers(heads, ~removed),
         neurons=int(neurons.sum()),
-        uniform_heads=_numbers(heads, uniform & ~removed),
-        dropped_uniform_heads=_numbers(heads, uniform & removed),
+        dropped_uniform_heads=layer.dropped_uniform_heads + _numbers(heads, dropped),
     )
 
 
