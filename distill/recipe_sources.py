@@ -228,7 +228,7 @@ _MINILM_SPARSE_STAGE: Sources = {
     "warmup": "ours: short, as it begins as a reader",
     "prune_start": "ours: it begins as a reader",
     "prune_hold": "ours: a short training",
-    "regularization": "ours: the middle one of a sweep of 50, 150 and 500",
+    "regularization": "ours: the middle one of a sweep of 20, 50 and 150",
     "score_learning_rate": "ours: scores must fall by 2.2 in far fewer steps",
 }
 

@@ -355,7 +355,7 @@ _MINILM_SPARSE = Recipe(
             warmup=0.05,
             prune_start=0.0,
             prune_hold=0.4,
-            regularization=150.0,
+            regularization=50.0,
             score_learning_rate=0.1,
         ),
     ),
