@@ -292,14 +292,13 @@ def _main(config: CardConfig) -> None:
     if config.recipe is None:
         write_card(config.out)
     else:
-        from distill.prune.report import draw_tradeoff
-        from distill.recipe_card import PICTURE, read_arms, recipe_card, speed_points
+        from distill.recipe_card import pictures, read_arms, recipe_card
 
         text = recipe_card(config.recipe, config.out)
         config.out.mkdir(parents=True, exist_ok=True)
         write_atomic(config.out / "README.md", text)
-        if points := speed_points(read_arms(config.out)):
-            write_atomic(config.out / PICTURE, draw_tradeoff(points))
+        for name, drawn in pictures(read_arms(config.out)).items():
+            write_atomic(config.out / name, drawn)
     print(config.out / "README.md")
 
 

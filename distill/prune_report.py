@@ -29,15 +29,13 @@ def report(config: ReportConfig) -> None:
     """Print the table, and draw the picture."""
     from distill.prune import load_pruned
     from distill.prune.report import draw_density, markdown_table, report_rows
-    from eval.encoder import dense_shape
 
     model = load_pruned(config.model, allow_bin=config.allow_bin)
-    shape = dense_shape(model.config)
-    print(markdown_table(report_rows(model.pruned, shape)))
+    print(markdown_table(report_rows(model.pruned)))
     print()
     print("\n".join(f"- {fact}" for fact in model.pruned.facts()))
     if config.picture is not None:
-        write_atomic(config.picture, draw_density(model.pruned, shape))
+        write_atomic(config.picture, draw_density(model.pruned))
         print(f"\n{config.picture}")
 
 

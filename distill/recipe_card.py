@@ -30,6 +30,7 @@ from eval.submission import PREDICT_CONFIG
 
 SPEED = "speed.json"
 PICTURE = "speed.svg"
+DENSITY = "density.svg"
 PLOTTED_BATCH = 8
 STUDENT = "student"
 """The arm that is the recipe itself; its figures stand in the card's head."""
@@ -90,7 +91,7 @@ def _read_arm(folder: Path) -> Arm:
         pruned = read_pruned(folder / PRUNING)
     if (folder / SPEED).is_file():
         speed = read_json(folder / SPEED)
-        if speed["sha256"] != made["model_sha256"]:
+        if speed["sha256"] != made.get("model_sha256"):
             raise ValueError(f"{folder / SPEED}: not of the reader that was scored; {REMEDY}")
         if str(PLOTTED_BATCH) not in speed["batches"]:
             raise ValueError(f"{folder / SPEED}: no batch of {PLOTTED_BATCH}; measure it, too")
@@ -254,7 +255,11 @@ def _measured(published: Published, arms: Sequence[Arm]) -> str:
     signatures = {f"`{arm.scores['signature']}`": None for arm in arms}
     measured = {dev_set(signature_of(arm.scores), arm.made)[1]: None for arm in arms}
     text = "\n".join(lines) + f"\n\nOn {', '.join(measured)}; {', '.join(signatures)}.{oracle}"
-    return text + (f"\n\n{_speed_note(arms)}" if speeds else "")
+    if speeds:
+        text += f"\n\n{_speed_note(arms)}"
+    if any(arm.name == STUDENT and arm.pruned for arm in arms):
+        text += f"\n\n![heads and weights that the student has left, by layer]({DENSITY})"
+    return text
 
 
 def _speed_note(arms: Sequence[Arm]) -> str:
@@ -271,6 +276,19 @@ def _speed_note(arms: Sequence[Arm]) -> str:
         "by `python -m distill.prune_bench`."
     )
     return f"{_wrapped(note)}\n\n![F1 against speed]({PICTURE})"
+
+
+def pictures(arms: Sequence[Arm]) -> dict[str, bytes]:
+    """Draw what a card shows, by the names of the files."""
+    from distill.prune.report import draw_density, draw_tradeoff
+
+    drawn = {}
+    if points := speed_points(arms):
+        drawn[PICTURE] = draw_tradeoff(points)
+    for arm in arms:
+        if arm.name == STUDENT and arm.pruned is not None:
+            drawn[DENSITY] = draw_density(arm.pruned)
+    return drawn
 
 
 def speed_points(arms: Sequence[Arm]) -> dict[str, tuple[float, float]]:

@@ -55,11 +55,23 @@ class Pruned:
     """Of the model as it is; zeros within kept rows and columns count."""
     nonzero_parameters: int
     """Of these, all but the zeros among the weights of the encoder's linear layers."""
-    linear_weights: int
-    """Weights of the encoder's linear layers in the dense model, biases aside."""
+    width: int
+    """Of the hidden states."""
     num_heads: int
     """Of a layer of the dense model."""
+    num_neurons: int
+    """Of a layer's feed-forward part in the dense model."""
     layers: tuple[PrunedLayer, ...]
+
+    @property
+    def shape(self) -> DenseShape:
+        """Sizes of a layer of the dense model."""
+        return DenseShape(self.width, self.num_heads, self.num_neurons)
+
+    @property
+    def linear_weights(self) -> int:
+        """Weights of the encoder's linear layers in the dense model, biases aside."""
+        return len(self.layers) * sum(self.shape.weights(kind) for kind in KINDS)
 
     @property
     def linear_density(self) -> float:
@@ -161,8 +173,7 @@ def describe(model: Any, layers: Sequence[PrunedLayer]) -> Pruned:
         dense_parameters=parameters + sum(_cut_away(layer, shape) for layer in counted),
         parameters=parameters,
         nonzero_parameters=parameters - held + left,
-        linear_weights=len(counted) * sum(shape.weights(kind) for kind in KINDS),
-        num_heads=shape.num_heads,
+        **shape._asdict(),
         layers=counted,
     )
 

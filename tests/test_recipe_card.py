@@ -14,15 +14,18 @@ from huggingface_hub import ModelCard
 
 from augment.build import BuildConfig
 from augment.card_head import head_faults
+from augment.command import to_json
 from distill.card import CardConfig, _main
 from distill.kept import KeepConfig, keep, restore
 from distill.measured import dev_set, signature_of
 from distill.published import PUBLISHED
-from distill.recipe_card import recipe_card
+from distill.recipe_card import pictures, read_arms, recipe_card
 from distill.recipes import RECIPES, find_recipe
 from distill.train import TrainConfig, defaults
 from eval import squad_v1, squad_v2
+from eval.encoder import KINDS
 from eval.predict import Predict
+from eval.pruned import Pruned, PrunedLayer, read_pruned
 from tests.finished_runs import finished, predict_and_score, record, write_record
 from tests.small_sets import small_set
 
@@ -179,6 +182,63 @@ def test_measured_arms(measured: Path) -> None:
     [model] = head(text)["model-index"]
     assert [m["value"] for m in model["results"][0]["metrics"]] == [scores["exact"], scores["f1"]]
     assert "Trained and measured here" in text
+
+
+def speed(folder: Path, **changes: Any) -> None:
+    """Write what the benchmark would of an arm's reader."""
+    made = json.loads((folder / "eval/predict.json").read_text())
+    found = {
+        "dense": "minilm-qa",
+        "dense_sha256": "d",
+        "sha256": made.get("model_sha256"),
+        "tokens": 384,
+        "dtype": "float32",
+        "threads": 2,
+        "hardware": {"processor": "A Processor"},
+        "batches": {"1": {"ratio": 2.0, "ratios": [2.0]}, "8": {"ratio": 3.46, "ratios": [3.46]}},
+    }
+    (folder / "speed.json").write_text(json.dumps({**found, **changes}))
+
+
+def test_pruned_arms(measured: Path) -> None:
+    weights = dict.fromkeys(KINDS, 100)
+    layers = (
+        PrunedLayer(heads=(1, 2), neurons=3, weights=weights),
+        PrunedLayer(heads=(), neurons=0, weights=dict.fromkeys(KINDS, 0)),
+    )
+    pruned = Pruned(
+        dense_parameters=1000,
+        parameters=500,
+        nonzero_parameters=400,
+        width=16,
+        num_heads=4,
+        num_neurons=64,
+        layers=layers,
+    )
+    (measured / "student/pruning.json").write_text(to_json(pruned.as_dict()))
+    speed(measured / "student")
+    text = recipe_card(RECIPE, measured)
+    student, teacher = table(section(text, "Measured here"))
+    assert student["linear weights left"] == f"{600 / (2 * (4 * 16**2 + 2 * 16 * 64)):.1%}"
+    assert student["heads gone"] == "6 of 8"
+    assert (student["times faster"], teacher["times faster"]) == ("2.0, 3.5", "")
+    assert "Times faster than minilm-qa at batches of 1, 8, 384 tokens" in text
+    drawn = pictures(read_arms(measured))
+    assert set(drawn) == {"speed.svg", "density.svg"}
+    assert all(f"]({name})" in text for name in drawn)
+    assert read_pruned(measured / "student/pruning.json") == pruned
+    speed(measured / "a-teacher", threads=1)
+    with pytest.raises(ValueError, match="threads differs"):
+        recipe_card(RECIPE, measured)
+    speed(measured / "a-teacher", batches={})
+    with pytest.raises(ValueError, match="no batch of 8"):
+        recipe_card(RECIPE, measured)
+    speed(measured / "a-teacher", sha256="another")
+    with pytest.raises(ValueError, match="not of the reader"):
+        recipe_card(RECIPE, measured)
+    (measured / "student/pruning.json").write_text("{}")
+    with pytest.raises(ValueError, match="damaged"):
+        recipe_card(RECIPE, measured)
 
 
 def test_kept_answers_give_the_predictions_again(measured: Path, tmp_path: Path) -> None:

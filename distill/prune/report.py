@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from augment.plots import drawing, svg
-from eval.encoder import KINDS, DenseShape
+from eval.encoder import KINDS
 from eval.pruned import Pruned
 
 BERT_BASE_QA, BERT_BASE_LINEAR, BERT_BASE_POOLER = 108_893_186, 84_934_656, 590_592
@@ -20,16 +20,17 @@ def bert_base_density(linear_density: float) -> float:
     return (whole - (1 - linear_density) * BERT_BASE_LINEAR) / whole
 
 
-def densities(pruned: Pruned, shape: DenseShape) -> list[list[float]]:
+def densities(pruned: Pruned) -> list[list[float]]:
     """Give the share of weights that are not 0, (layers, 6), of the dense layer's."""
     return [
-        [layer.weights[kind] / shape.weights(kind) for kind in KINDS] for layer in pruned.layers
+        [layer.weights[kind] / pruned.shape.weights(kind) for kind in KINDS]
+        for layer in pruned.layers
     ]
 
 
-def report_rows(pruned: Pruned, shape: DenseShape) -> list[list[str]]:
+def report_rows(pruned: Pruned) -> list[list[str]]:
     """Give the table's cells, its head first: a row for each layer, and one for all."""
-    shares = densities(pruned, shape)
+    shares = densities(pruned)
     means = [sum(column) / len(shares) for column in zip(*shares, strict=True)]
     heads = [len(layer.heads) for layer in pruned.layers]
     neurons = [layer.neurons for layer in pruned.layers]
@@ -84,7 +85,7 @@ def draw_tradeoff(points: Mapping[str, tuple[float, float]]) -> bytes:
         return svg(figure)
 
 
-def draw_density(pruned: Pruned, shape: DenseShape) -> bytes:
+def draw_density(pruned: Pruned) -> bytes:
     """Draw which heads stay and how dense every matrix is, as SVG.
 
     Raises:
@@ -94,17 +95,17 @@ def draw_density(pruned: Pruned, shape: DenseShape) -> bytes:
         left, right = figure.subplots(1, 2)
         numbers = range(1, len(pruned.layers) + 1)
         stays = [
-            [float(head in layer.heads) for head in range(shape.num_heads)]
+            [float(head in layer.heads) for head in range(pruned.num_heads)]
             for layer in pruned.layers
         ]
-        shares = densities(pruned, shape)
+        shares = densities(pruned)
         for axes, cells in ((left, stays), (right, shares)):
             axes.imshow(cells, cmap="Blues", vmin=0, vmax=1, aspect="auto")
             axes.set(ylabel="layer", yticks=[number - 1 for number in numbers])
             axes.set_yticklabels([str(number) for number in numbers])
         removed = pruned.removed_heads
         left.set(xlabel="head", title=f"heads that stay: {removed} are gone")
-        left.set_xticks(range(shape.num_heads))
+        left.set_xticks(range(pruned.num_heads))
         right.set(title=f"weights that are not 0: {pruned.linear_density:.1%}")
         right.set_xticks(range(len(KINDS)), [kind.replace("_", "\n") for kind in KINDS])
         for row, values in enumerate(shares):
