@@ -265,17 +265,24 @@ def _measured(published: Published, arms: Sequence[Arm]) -> str:
 def _speed_note(arms: Sequence[Arm]) -> str:
     speeds = [arm.speed for arm in arms if arm.speed]
     speed = speeds[0]
-    for name in ("dense", "dense_sha256", "tokens", "dtype", "threads", "hardware"):
+    for name in ("dense", "dense_sha256", "tokens", "dtype", "threads"):
         if any(other[name] != speed[name] for other in speeds):
-            raise ValueError(f"{SPEED} of the arms: {name} differs; measure them in one run")
-    machine = speed["hardware"].get("gpu") or speed["hardware"].get("processor")
-    sizes = ", ".join(speed["batches"])
+            raise ValueError(f"{SPEED} of the arms: {name} differs; measure them alike")
+    machines = {_machine(other["hardware"]) for other in speeds}
+    if len(machines) > 1:
+        raise ValueError(f"{SPEED} of the arms: measured on {' and on '.join(sorted(machines))}")
+    machine = machines.pop()
+    sizes = ", ".join(sorted(speed["batches"], key=int))
     note = (
         f"Times faster than {speed['dense']} at batches of {sizes}, {speed['tokens']} tokens, "
-        f"{speed['dtype']}, {speed['threads']} threads, {machine}: the median of turns in one run, "
+        f"{speed['dtype']}, {speed['threads']} threads, {machine}: the median of turns, "
         "by `python -m distill.prune_bench`."
     )
     return f"{_wrapped(note)}\n\n![F1 against speed]({PICTURE})"
+
+
+def _machine(hardware: Mapping[str, Any]) -> str:
+    return str(hardware.get("gpu") or hardware.get("processor"))
 
 
 def pictures(arms: Sequence[Arm]) -> dict[str, bytes]:
@@ -313,7 +320,8 @@ def _pruned_cells(pruned: Pruned | None) -> list[str]:
 def _speed_cell(speed: Mapping[str, Any] | None) -> str:
     if speed is None:
         return ""
-    return ", ".join(f"{found['ratio']:.1f}" for found in speed["batches"].values())
+    batches = speed["batches"]
+    return ", ".join(f"{batches[size]['ratio']:.1f}" for size in sorted(batches, key=int))
 
 
 def _arm_cells(arm: Arm, names: Sequence[str]) -> list[str]:
