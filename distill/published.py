@@ -214,9 +214,9 @@ _MINILM = Published(
     train_file="train-v2.0-rebuilt.json",
     notes=(
         "The rebuilt training set has 17,357 of the official 43,498 unanswerable questions, 17 % "
-        "of its own; the rows of the arms and of their teacher were balanced, half without an answer "
-        "as in the dev set. What matters is the distance between the arms, on one dev set and "
-        "protocol, not the level.",
+        "of its own; the rows of the arms and of their teacher were balanced, half without an "
+        "answer as in the dev set. What matters is the distance between the arms, on one dev set "
+        "and protocol, not the level.",
         "The training set is rebuilt, with 104,956 of the official 130,319 questions: figures are "
         "figures on that set.",
     ),
