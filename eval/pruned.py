@@ -7,8 +7,7 @@ the configuration tells a plain `from_pretrained` what to call instead.
 import copy
 import json
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -107,51 +106,33 @@ class Pruned:
 
 
 def read_pruned(path: Path) -> Pruned:
-    """Read a pruning.json, as far as it can be checked without the model.
+    """Read a pruning.json.
 
     Raises:
-        ValueError: it is none.
+        ValueError: it is none, or says what cannot be.
     """
-    with _damage(path):
-        found: dict[str, Any] = json.loads(path.read_bytes())
-        layers = []
-        for layer in found["layers"]:
-            given: dict[str, Any] = {
-                k: tuple(v) if isinstance(v, list) else v for k, v in layer.items()
-            }
-            layers.append(PrunedLayer(**given))
-        return Pruned(**{**found, "layers": tuple(layers)})
-
-
-@contextmanager
-def _damage(path: Path) -> Iterator[None]:
     try:
-        yield
+        found: dict[str, Any] = json.loads(path.read_bytes())
+        pruned = Pruned(**{**found, "layers": tuple(map(_read_layer, found["layers"]))})
+        for layer in pruned.layers:
+            _check_layer(layer, pruned.shape)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         said = f"{type(error).__name__}: {error}"
         raise ValueError(f"{path}: damaged ({said}); fetch it again") from error
+    return pruned
 
 
-def read_layers(path: Path, shape: DenseShape) -> tuple[PrunedLayer, ...]:
-    """Read the layers of a pruning.json.
-
-    Raises:
-        ValueError: it is none, or not of a model of that shape.
-    """
-    with _damage(path):
-        found = json.loads(path.read_bytes())
-        return tuple(_read_layer(layer, shape) for layer in found["layers"])
+def _read_layer(found: dict[str, Any]) -> PrunedLayer:
+    given: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in found.items()}
+    return PrunedLayer(**given)
 
 
-def _read_layer(found: dict[str, Any], shape: DenseShape) -> PrunedLayer:
-    heads, dropped = tuple(found["heads"]), tuple(found["dropped_uniform_heads"])
-    for head in (*heads, *dropped):
+def _check_layer(layer: PrunedLayer, shape: DenseShape) -> None:
+    for head in (*layer.heads, *layer.dropped_uniform_heads):
         if not isinstance(head, int) or not 0 <= head < shape.num_heads:
             raise ValueError(f"head {head!r} of {shape.num_heads}")
-    neurons = found["neurons"]
-    if not isinstance(neurons, int) or not 0 <= neurons <= shape.num_neurons:
-        raise ValueError(f"{neurons!r} neurons of {shape.num_neurons}")
-    return PrunedLayer(heads=heads, neurons=neurons, dropped_uniform_heads=dropped)
+    if not isinstance(layer.neurons, int) or not 0 <= layer.neurons <= shape.num_neurons:
+        raise ValueError(f"{layer.neurons!r} neurons of {shape.num_neurons}")
 
 
 def describe(model: Any, layers: Sequence[PrunedLayer]) -> Pruned:
@@ -274,7 +255,10 @@ def load_pruned(
         found = _find(name, PRUNING)
         if found is None:
             raise OSError(f"{name}: no {PRUNING}; fetch it again")
-        layers = read_layers(found, shape)
+        pruned = read_pruned(found)
+        if pruned.shape != shape:
+            raise ValueError(f"{found}: {pruned.shape}, not its configuration's {shape}")
+        layers = pruned.layers
     else:
         gone = {int(layer): set(heads) for layer, heads in (config.pruned_heads or {}).items()}
         layers = tuple(

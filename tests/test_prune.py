@@ -379,6 +379,9 @@ def test_files_that_do_not_fit(tmp_path):
         (tmp_path / "pruning.json").write_text(json.dumps(content))
         with pytest.raises(ValueError, match="damaged"):
             load_pruned(tmp_path)
+    (tmp_path / "pruning.json").write_text(json.dumps({**found, "num_neurons": 2 * NEURONS}))
+    with pytest.raises(ValueError, match="not its configuration's"):
+        load_pruned(tmp_path)
     (tmp_path / "pruning.json").unlink()
     with pytest.raises(OSError, match=r"no pruning\.json"):
         load_pruned(tmp_path)
