@@ -9,11 +9,13 @@ from transformers import TrainerCallback
 
 from distill import stages
 from distill.prune import Pruner, load_pruned
+from distill.prune.compaction import bake
 from distill.prune.masks import NEURONS
 from distill.prune.training import pruning_groups
 from distill.prune_report import ReportConfig, report
 from distill.recipes import RECIPES, PruningStage
 from distill.stages import distil
+from eval.encoder import parts_of
 from eval.predict import Protocol, Reader
 from eval.pruned import read_pruned
 from tests import tiny_distil
@@ -93,6 +95,29 @@ def test_the_finished_model_answers_as_the_masked_one_did(tmp_path, data, monkey
         found = model(input_ids=torch.arange(4, 20)[None]).start_logits
     assert torch.allclose(found, seen["logits"], atol=1e-5)
     assert model.pruned.linear_density < 1
+
+
+@pytest.mark.parametrize("dropped", [False, True])
+def test_heads_without_queries_go_where_the_stage_says_so(tmp_path, data, monkeypatch, dropped):
+    """One head of the masked student loses its queries just before it is compacted."""
+    teacher = tiny_distil.bert(tmp_path / "teacher")
+    compact = stages.compact
+
+    def without_queries(student, **kwargs):
+        bake(student)
+        with torch.no_grad():
+            for linear in parts_of(student)[0].linears().values():
+                linear.weight.fill_(0.1)
+            parts_of(student)[0].query.weight[:16] = 0
+        return compact(student, **kwargs)
+
+    monkeypatch.setattr(stages, "compact", without_queries)
+    recipe = sparse("bert-block-sparse-squad1", teacher, drop_uniform_heads=dropped)
+    distil(job(recipe, tmp_path / "out", data))
+    layer = load_pruned(tmp_path / "out").pruned.layers[0]
+    assert layer.heads == ((1,) if dropped else (0, 1))
+    assert layer.dropped_uniform_heads == ((0,) if dropped else ())
+    assert layer.uniform_heads == (() if dropped else (0,))
 
 
 class Stop(TrainerCallback):
