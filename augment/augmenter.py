@@ -9,14 +9,14 @@ augmenter.augment("The tide falls twice a day.", answers=[("twice a day", 15)], 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from augment.candidates import GLOVE, MASKED_LM, Slot
-from augment.glove import Vectors, neighbours
-from augment.masked_lm import MaskedLM, words_alone
-from augment.masking import MaskingRule
-from augment.replace import make_variants, replaced_spans
-from augment.sources import Model, find_model, find_vectors
-from augment.squad import Answer, span_fault
-from augment.words import Span, WordRule, find_words
+from augment.base.paragraphs import Answer, span_fault
+from augment.building.sources import Model, find_model, find_vectors
+from augment.variants.glove import Vectors, neighbours
+from augment.variants.masked_lm import MaskedLM, words_alone
+from augment.variants.masking import MaskingRule
+from augment.variants.replace import make_variants, replaced_spans
+from augment.variants.store import GLOVE, MASKED_LM, Slot
+from augment.variants.words import Span, WordRule, find_words
 
 
 @dataclass(frozen=True)

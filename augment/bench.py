@@ -19,12 +19,12 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import tyro
 
-from augment.command import run, usable_cores
-from augment.masked_lm import MaskedLM, MaskedLMSettings
-from augment.masking import plan_rows, windows
+from augment.base.command import run, usable_cores
+from augment.building.stages import CONTEXTS_PER_PART
 from augment.squad import read_squad
-from augment.stages import CONTEXTS_PER_PART
-from augment.words import find_words
+from augment.variants.masked_lm import MaskedLM, MaskedLMSettings
+from augment.variants.masking import plan_rows, windows
+from augment.variants.words import find_words
 
 Part = Literal["speed", "agreement", "writing", "glove"]
 HAYSTACK_ROWS = 16
@@ -65,7 +65,7 @@ def bench(config: BenchConfig) -> list[Line]:
     """Measure the parts; give (what, value, against what) for each figure."""
     import torch
 
-    from augment.attention import keep_freed_memory
+    from augment.variants.attention import keep_freed_memory
 
     keep_freed_memory()
     torch.set_num_threads(config.threads)
@@ -202,7 +202,7 @@ def writing(config: BenchConfig) -> list[Line]:
 
 def glove(config: BenchConfig) -> list[Line]:
     """Find the 15 nearest of 20,000 words among 400,000 vectors of 300 dimensions."""
-    from augment.glove import Vectors, nearest
+    from augment.variants.glove import Vectors, nearest
 
     random = np.random.default_rng(0)
     matrix = random.standard_normal((400_000, 300), np.float32)
@@ -217,7 +217,7 @@ def _bert_base(tokenizer_name: str) -> tuple[Any, Any]:
     import torch
     from transformers import AutoTokenizer, BertConfig, BertForMaskedLM
 
-    from augment.models import model_folder
+    from augment.variants.models import model_folder
 
     tokenizer = AutoTokenizer.from_pretrained(model_folder(tokenizer_name))
     torch.manual_seed(0)

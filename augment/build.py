@@ -19,18 +19,20 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from augment.candidates import Parts, context_setting, neighbour_setting
-from augment.card import write_card
-from augment.command import UsageError, run, to_json, usable_cores, versions
-from augment.commit import locked, remove_leftovers, rename_folder, write_atomic
-from augment.manifest import make_manifest, summary
-from augment.masking import MaskingRule
-from augment.plan import differences, make_plan, read_plan
+from augment.base.command import UsageError, run, to_json, usable_cores, versions
+from augment.base.commit import locked, remove_leftovers, rename_folder, write_atomic
+from augment.base.paragraphs import raise_faults
+from augment.base.records import differences, read_plan
+from augment.building.manifest import make_manifest, summary
+from augment.building.plan import check_ids, plan_shards
+from augment.building.sources import Sources, find_model, find_vectors, read_keep_words
+from augment.building.stages import compute_candidates, write_shards
+from augment.cards.data_card import write_card
 from augment.shards import folder_faults, read_manifest, write_checksums
-from augment.sources import Sources, find_model, find_vectors, read_keep_words
-from augment.squad import OnBadAnswer, raise_faults, read_squad
-from augment.stages import compute_candidates, write_shards
-from augment.words import WordRule
+from augment.squad import OnBadAnswer, read_squad
+from augment.variants.masking import MaskingRule
+from augment.variants.store import Parts, context_setting, neighbour_setting
+from augment.variants.words import WordRule
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -294,3 +296,49 @@ def _main(config: BuildConfig) -> None:
 
 if __name__ == "__main__":
     run(BuildConfig, _main)
+
+
+FORMAT = 1
+"""Raised whenever the same inputs and settings would give other bytes."""
+
+
+def make_plan(config: "BuildConfig", sources: Sources) -> dict[str, Any]:
+    """Gather everything that decides the set's bytes."""
+    paragraphs = sources.squad.paragraphs
+    check_ids(sources.squad.name, paragraphs, config.copies_per_example)
+    masked_lm = None
+    if sources.model.folder:
+        settings = sources.model.settings
+        masked_lm = {
+            "name": sources.model.name,
+            "sha256": sources.model.sha256,
+            "masking": settings.masking,
+            "batch_tokens": settings.batch_tokens,
+            "dtype": settings.dtype,
+            "device_class": settings.device_class,
+        }
+    glove = None
+    if sources.vectors:
+        glove = {
+            "name": sources.vectors_name,
+            "sha256": sources.vectors.sha256,
+            "skipped_lines": sources.vectors.skipped_lines,
+        }
+    return {
+        "format": FORMAT,
+        "input": {
+            "name": sources.squad.name,
+            "sha256": sources.squad.sha256,
+            "on_bad_answer": config.on_bad_answer,
+            "limit_contexts": config.limit_contexts,
+        },
+        "masked_lm": masked_lm,
+        "glove": glove,
+        "words": config.words,
+        "keep_words": sorted(sources.keep_words),
+        "num_candidates": config.num_candidates,
+        "replace_probability": config.replace_probability,
+        "copies_per_example": config.copies_per_example,
+        "seed": config.seed,
+        "shards": plan_shards(len(paragraphs), config.num_shards),
+    }

@@ -9,9 +9,9 @@ from typing import Annotated, Any
 
 import tyro
 
-from augment.command import run
+from augment.base.command import run
+from augment.base.paragraphs import raise_faults, span_fault
 from augment.shards import checksum_faults, folder_faults, read_manifest, read_shard, row_id
-from augment.squad import raise_faults, span_fault
 
 
 @dataclass(frozen=True, kw_only=True)

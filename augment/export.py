@@ -12,9 +12,9 @@ import pyarrow as pa
 import pyarrow.parquet
 import tyro
 
-from augment.card import card_text
-from augment.command import UsageError, run
-from augment.commit import rename_folder, write_atomic
+from augment.base.command import UsageError, run
+from augment.base.commit import rename_folder, write_atomic
+from augment.cards.data_card import card_text
 from augment.shards import open_shards, read_manifest, read_rows, read_shard, shard_paths
 
 

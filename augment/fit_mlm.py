@@ -17,15 +17,14 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from augment.command import UsageError, run, to_json, versions
-from augment.commit import rename_folder, write_atomic
-from augment.compact_mlm import CompactShape, cut_compact
-from augment.fit_glove import read_record
-from augment.masked_batches import group_by_length, measure, tokenize_windows
-from augment.masked_training import MaskedSteps, Training, train
-from augment.models import model_folder, model_sha256, pick_device, pick_dtype
-from augment.plan import differences
+from augment.base.command import UsageError, run, to_json, versions
+from augment.base.commit import rename_folder, write_atomic
+from augment.base.records import differences, read_record
+from augment.fitting.compact_mlm import CompactShape, cut_compact
+from augment.fitting.masked_batches import group_by_length, measure, tokenize_windows
+from augment.fitting.masked_training import MaskedSteps, Training, train
 from augment.squad import SquadSet, read_squad
+from augment.variants.models import model_folder, model_sha256, pick_device, pick_dtype
 
 MEASURED_SHARE = 0.15  # of the held-out wordpieces, whatever was masked in training
 HELD_OUT_EVERY = 50

@@ -4,21 +4,18 @@ Replaced words are marked [new|old]; answers are underlined on a terminal and wr
 elsewhere.
 """
 
-import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 
-from augment.command import run
-from augment.masking import MaskingRule
-from augment.squad import Answer, read_squad
-from augment.words import WordRule
-
-OPENING, CLOSING = "<", ">"
-UNDERLINE, PLAIN = "\033[4m", "\033[0m"
+from augment.base.command import run
+from augment.base.paragraphs import Answer
+from augment.squad import read_squad
+from augment.variants.marks import mark
+from augment.variants.masking import MaskingRule
+from augment.variants.words import WordRule
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +63,7 @@ class PreviewConfig:
 def preview(config: PreviewConfig) -> str:
     """Make the text that the command shows."""
     from augment.augmenter import Augmenter
-    from augment.sources import read_keep_words
+    from augment.building.sources import read_keep_words
 
     shown: list[tuple[str, list[Answer]]]
     if config.train is None:
@@ -97,31 +94,6 @@ def preview(config: PreviewConfig) -> str:
             for number, variant in enumerate(variants, 1)
         ]
     return "\n\n".join(blocks)
-
-
-def mark(text: str, answers: Sequence[Answer], replaced: Sequence[tuple[int, int, str]]) -> str:
-    """Mark answers and replaced words in a text."""
-    begin, end = (UNDERLINE, PLAIN) if sys.stdout.isatty() else (OPENING, CLOSING)
-    inserts = [(start, 3, "[") for start, _, _ in replaced]  # at one place: ends first
-    inserts += [(stop, 0, f"|{old}]") for _, stop, old in replaced]
-    for first, last in _merged([(answer.start, answer.end) for answer in answers]):
-        inserts += [(first, 2, begin), (last, 1, end)]
-    pieces, done = [], 0
-    for at, _, mark in sorted(inserts):
-        pieces += [text[done:at], mark]
-        done = at
-    return "".join([*pieces, text[done:]])
-
-
-def _merged(spans: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Join spans that overlap."""
-    joined: list[tuple[int, int]] = []
-    for start, end in sorted(spans):
-        if joined and start < joined[-1][1]:
-            joined[-1] = (joined[-1][0], max(end, joined[-1][1]))
-        else:
-            joined.append((start, end))
-    return joined
 
 
 def _main(config: PreviewConfig) -> None:

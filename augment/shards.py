@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from augment.commit import file_sha256, locked, rename_folder, write_atomic
-from augment.glove import default_cache
-from augment.replace import Variants
-from augment.squad import Paragraph, raise_faults, span_fault
+from augment.base.commit import file_sha256, locked, rename_folder, write_atomic
+from augment.base.paragraphs import Paragraph, raise_faults, span_fault
+from augment.base.records import default_cache
+from augment.variants.replace import Variants
 
 if TYPE_CHECKING:
     from datasets import Dataset

@@ -19,7 +19,7 @@ from typing import Any, Literal
 
 import tyro
 
-from augment.command import UsageError, run
+from augment.base.command import UsageError, run
 
 V100_BYTES = 16 * 2**30
 
@@ -66,7 +66,7 @@ class BenchConfig:
 def bench(config: BenchConfig) -> None:
     """Print one table over all parts."""
     print(_machine(config))
-    from eval.timing import HEADER
+    from eval.benches.timing import HEADER
 
     if {"intermediate", "prediction"} & set(config.parts):
         print(HEADER.replace("plain / teacher", "before").replace("ours / student", "ours"))
@@ -85,7 +85,7 @@ def bench(config: BenchConfig) -> None:
 def _machine(config: BenchConfig) -> str:
     import torch
 
-    from distill.hardware import describe_hardware
+    from distill.training.hardware import describe_hardware
 
     place = _place(config)
     found = describe_hardware(place)
@@ -94,9 +94,9 @@ def _machine(config: BenchConfig) -> str:
 
 
 def _place(config: BenchConfig) -> Any:
-    from augment.models import pick_dtype
-    from distill.trainer import Place
-    from eval.reader import pick_device
+    from augment.variants.models import pick_dtype
+    from distill.training.trainer import Place
+    from eval.reading.reader import pick_device
 
     device = pick_device(config.device).type
     return Place(device=device, dtype=pick_dtype(config.dtype, device))
@@ -109,11 +109,11 @@ class _Bench:
         import torch
         from transformers import AutoTokenizer, BertConfig, BertForQuestionAnswering
 
-        from distill.batches import Batches
-        from distill.features import find_source, load_features
+        from distill.models.student import uniform_layer_map
         from distill.recipes import Stage
-        from distill.student import uniform_layer_map
-        from eval.windows import WindowRule
+        from distill.rows.batches import Batches
+        from distill.rows.features import find_source, load_features
+        from eval.reading.windows import WindowRule
 
         self.config, self.place = config, _place(config)
         tokenizer = AutoTokenizer.from_pretrained(config.tokenizer)
@@ -155,7 +155,7 @@ class _Bench:
         """Make the AdamW that trains it."""
         import torch
 
-        from distill.trainer import parameter_groups
+        from distill.training.trainer import parameter_groups
 
         groups = parameter_groups(module, self.stage)
         return torch.optim.AdamW(groups, lr=5e-5, fused=self.place.device == "cuda")
@@ -193,10 +193,10 @@ def _intermediate(made: _Bench) -> Any:
     """Time the intermediate stage both ways, after comparing their losses."""
     import copy
 
-    from distill.distiller import IntermediateDistiller
-    from distill.plain import PlainIntermediate
-    from distill.teacher import IntermediateTeacher
-    from eval.timing import Comparison, take_turns
+    from distill.benches.plain import PlainIntermediate
+    from distill.models.distiller import IntermediateDistiller
+    from distill.models.teacher import IntermediateTeacher
+    from eval.benches.timing import Comparison, take_turns
 
     difference = loss_difference(made)
     made.to_device()
@@ -244,9 +244,9 @@ def loss_difference(made: _Bench) -> float:
 
     import torch
 
-    from distill.distiller import IntermediateDistiller
-    from distill.plain import PlainIntermediate
-    from distill.teacher import IntermediateTeacher
+    from distill.benches.plain import PlainIntermediate
+    from distill.models.distiller import IntermediateDistiller
+    from distill.models.teacher import IntermediateTeacher
 
     teacher, student = copy.deepcopy(made.teacher), copy.deepcopy(made.student).eval()
     rows = made.batches.step_rows(0)[:4]
@@ -266,9 +266,9 @@ def _prediction(made: _Bench) -> Any:
     """Time the prediction stage from its second epoch on: logits from disk, or asked for."""
     import numpy as np
 
-    from distill.distiller import SpanDistiller
-    from distill.teacher import SpanTeacher, TeacherLogits
-    from eval.timing import Comparison, take_turns
+    from distill.models.distiller import SpanDistiller
+    from distill.models.teacher import SpanTeacher, TeacherLogits
+    from eval.benches.timing import Comparison, take_turns
 
     made.to_device()
     stage = replace(made.stage, kind="prediction", rows="original")
@@ -301,10 +301,10 @@ def _masking(made: _Bench) -> None:
 
     import torch
 
-    from distill.distiller import SpanDistiller
+    from distill.models.distiller import SpanDistiller
     from distill.prune import Pruner
     from distill.recipes import RECIPES, PruningStage
-    from eval.timing import Comparison, take_turns
+    from eval.benches.timing import Comparison, take_turns
 
     made.to_device()
     stage = RECIPES["bert-block-sparse-squad1"].stages[0]
@@ -338,8 +338,8 @@ def _features(config: BenchConfig) -> None:
     """Time rows to windows, in an empty cache."""
     from transformers import AutoTokenizer
 
-    from distill.features import find_source, load_features
-    from eval.windows import WindowRule
+    from distill.rows.features import find_source, load_features
+    from eval.reading.windows import WindowRule
 
     tokenizer = AutoTokenizer.from_pretrained(config.tokenizer)
     kind = "augmented" if Path(config.data).is_dir() else "original"
@@ -363,8 +363,8 @@ def _memory(made: _Bench) -> None:
     """Add up what a padded step keeps; on a GPU also measure it."""
     import torch
 
-    from distill.distiller import IntermediateDistiller
-    from distill.teacher import IntermediateTeacher
+    from distill.models.distiller import IntermediateDistiller
+    from distill.models.teacher import IntermediateTeacher
 
     made.to_device()
     ours = IntermediateDistiller(made.student, made.config.width, made.stage).train()

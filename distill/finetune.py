@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import tyro
 
-from augment.command import UsageError, run
+from augment.base.command import UsageError, run
 from distill.recipes import Recipe, Stage
 
 
@@ -79,8 +79,8 @@ class FinetuneConfig:
 
 def finetune(config: FinetuneConfig) -> dict[str, Any]:
     """Fine-tune and give the record that lies in OUT/training.json."""
-    from distill.job import Job
-    from distill.stages import distil
+    from distill.training.job import Job
+    from distill.training.stages import distil
 
     stage = Stage(
         kind="supervised",

@@ -17,13 +17,13 @@ from typing import Annotated, Any
 import numpy as np
 import tyro
 
-from augment.command import run
-from augment.commit import write_atomic
-from distill.measured import SCORES, TRAINING, read_json, read_scores
-from distill.recipe_card import SPEED
-from eval.gold import GoldQuestion, read_gold
-from eval.pruned import PRUNING
-from eval.submission import PREDICT_CONFIG, read_submission
+from augment.base.command import run
+from augment.base.commit import write_atomic
+from distill.cards.measured import SCORES, TRAINING, read_json, read_scores
+from distill.cards.recipe_card import SPEED
+from eval.reading.pruned import PRUNING
+from eval.scoring.gold import GoldQuestion, read_gold
+from eval.scoring.submission import PREDICT_CONFIG, read_submission
 
 PLACES = "answers.npz"
 PREDICTIONS, PROBABILITIES = "predictions.json", "na_probs.json"

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from augment.command import UsageError, run, to_json
+from augment.base.command import UsageError, run, to_json
 
 HEADS_KEPT = (4, 4, 4, 3, 3, 3, 3, 3, 3, 3, 3, 2)
 """Of each layer, 38 together."""
@@ -59,11 +59,11 @@ def bench(config: PruneBenchConfig) -> None:
     """Print one table over readers and batches."""
     import torch
 
-    from distill.hardware import describe_hardware
-    from distill.trainer import Place
+    from distill.training.hardware import describe_hardware
+    from distill.training.trainer import Place
+    from eval.benches.timing import HEADER
     from eval.predict import shown_name, weights_sha256
-    from eval.reader import load_checkpoint, pick_device
-    from eval.timing import HEADER
+    from eval.reading.reader import load_checkpoint, pick_device
 
     device = pick_device(config.device)
     hardware = describe_hardware(Place(device=device.type, dtype=config.dtype))
@@ -104,8 +104,8 @@ def bench(config: PruneBenchConfig) -> None:
 def _compare(config: PruneBenchConfig, what: str, dense: Any, pruned: Any, size: int) -> Any:
     import torch
 
-    from eval.encoder import positions_of
-    from eval.timing import Comparison, take_turns
+    from eval.benches.timing import Comparison, take_turns
+    from eval.reading.encoder import positions_of
 
     draw = torch.Generator().manual_seed(0)
     highest = min(model.config.vocab_size for model in (dense, pruned))
@@ -137,7 +137,7 @@ def published_shape() -> tuple[Any, Any]:
     from transformers import BertConfig, BertForQuestionAnswering
 
     from distill.prune import compact
-    from eval.encoder import KINDS, dense_shape, parts_of
+    from eval.reading.encoder import KINDS, dense_shape, parts_of
 
     torch.manual_seed(0)
     dense = BertForQuestionAnswering(BertConfig()).eval()

@@ -10,8 +10,8 @@ from typing import Annotated
 
 import tyro
 
-from augment.command import UsageError, run
-from augment.commit import rename_folder
+from augment.base.command import UsageError, run
+from augment.base.commit import rename_folder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +38,7 @@ def compact_reader(config: CompactConfig) -> None:
     import shutil
 
     from distill.prune import compact
-    from eval.reader import load_checkpoint
+    from eval.reading.reader import load_checkpoint
 
     if config.out.exists():
         raise UsageError(f"{config.out}: exists; choose another OUT, or move it away")

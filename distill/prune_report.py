@@ -9,8 +9,8 @@ from typing import Annotated
 
 import tyro
 
-from augment.command import run
-from augment.commit import write_atomic
+from augment.base.command import run
+from augment.base.commit import write_atomic
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from augment.command import UsageError, run
+from augment.base.command import UsageError, run
 from distill.recipe_sources import SOURCES
 
 

@@ -12,8 +12,8 @@ from typing import Annotated, Any
 
 import tyro
 
-from augment.command import UsageError, existing_file, run
-from augment.commit import write_atomic
+from augment.base.command import UsageError, existing_file, run
+from augment.base.commit import write_atomic
 
 EVERY, FIRST = 20, 9
 """The tenth article is held out, and every twentieth from there."""

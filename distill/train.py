@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import tyro
 
-from augment.command import UsageError, run
+from augment.base.command import UsageError, run
 from distill.recipes import RECIPES, Recipe, Stage, find_recipe, haystack_fidelity
 
 
@@ -80,8 +80,8 @@ class TrainConfig:
 
 def train(config: TrainConfig) -> dict[str, Any]:
     """Run the recipe and give the record that lies in OUTPUT/training.json."""
-    from distill.job import Job
-    from distill.stages import distil
+    from distill.training.job import Job
+    from distill.training.stages import distil
 
     recipe = resolve(config)
     same = ("output", "data", "text", "dev", "dev_steps", "dev_limit", "max_steps", "save_steps")

@@ -13,13 +13,13 @@ from typing import Any, Literal
 
 import tyro
 
-from augment.command import UsageError, run, to_json, versions
+from augment.base.command import UsageError, run, to_json, versions
 from eval.predict import shown_name, weights_sha256
-from eval.protocol import Protocol
-from eval.reader import Device, Dtype, Reader
+from eval.reading.protocol import Protocol
+from eval.reading.reader import Device, Dtype, Reader
+from eval.scoring.submission import signature, write_whole
 from eval.squad_v1 import percent
 from eval.squad_v2 import question_scores
-from eval.submission import signature, write_whole
 
 SHARE_STEP = 10
 """Rows are grouped by the share of words replaced in steps of so many percent."""

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import tyro
 
-from augment.command import run, to_json
-from eval.gold import gold_answers, read_gold
-from eval.submission import write_whole
+from augment.base.command import run, to_json
+from eval.scoring.gold import gold_answers, read_gold
+from eval.scoring.submission import write_whole
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,10 +17,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from augment.command import UsageError, existing_file, run, to_json, usable_cores, versions
-from eval.gold import GoldQuestion, read_gold
-from eval.submission import write_whole
-from eval.timing import HEADER, Comparison, take_turns
+from augment.base.command import UsageError, existing_file, run, to_json, usable_cores, versions
+from eval.benches.timing import HEADER, Comparison, take_turns
+from eval.scoring.gold import GoldQuestion, read_gold
+from eval.scoring.submission import write_whole
 
 Row = Literal["latency", "scoring", "answers", "predict", "memory"]
 
@@ -96,7 +96,7 @@ def _measure(config: Bench) -> Iterator[Comparison]:
         gold = _sample(read_gold(dev)[0], config.sample)
         if "memory" in config.rows:
             yield _memory(config.model, gold, Path(folder))
-        from eval.bench_predict import compare_answers, compare_predicting
+        from eval.benches.predicting import compare_answers, compare_predicting
 
         if "answers" in config.rows:
             yield compare_answers(config.model, gold, config.repeats)
@@ -134,9 +134,10 @@ def _scoring(dev: Path, predictions: Path, repeats: int) -> Comparison:
         done = subprocess.run(command, check=True, capture_output=True, text=True)
         said[module] = json.loads(done.stdout)
 
-    plain, ours = take_turns(lambda: start("eval.plain"), lambda: start("eval.squad_v2"), repeats)
-    equal = said["eval.plain"].items() <= said["eval.squad_v2"].items()
-    note = f"{said['eval.plain']['total']} predictions; {'equal' if equal else 'UNEQUAL'} scores"
+    official, own = "eval.benches.plain", "eval.squad_v2"
+    plain, ours = take_turns(lambda: start(official), lambda: start(own), repeats)
+    equal = said[official].items() <= said[own].items()
+    note = f"{said[official]['total']} predictions; {'equal' if equal else 'UNEQUAL'} scores"
     return Comparison("scoring, whole command", plain, ours, note)
 
 
@@ -161,7 +162,7 @@ def _memory(model: str, gold: list[GoldQuestion], folder: Path) -> Comparison:
 def _model(name: str | None, num_hidden_layers: int) -> Any:
     """Load a span model on the CPU, or make one of BERT's base width with random weights."""
     if name is not None:
-        from eval.reader import load_checkpoint
+        from eval.reading.reader import load_checkpoint
 
         return load_checkpoint(name, dtype="float32", allow_bin=False)[1]
     from transformers import BertConfig, BertForQuestionAnswering

@@ -13,10 +13,10 @@ import numpy as np
 import tyro
 from numpy.typing import NDArray
 
-from augment.command import UsageError, run
-from eval.gold import gold_answers, read_gold
+from augment.base.command import UsageError, run
+from eval.scoring.gold import gold_answers, read_gold
+from eval.scoring.submission import check_predictions, read_submission
 from eval.squad_v2 import question_scores
-from eval.submission import check_predictions, read_submission
 
 CHUNK = 200  # resamples drawn at once: bounds the memory
 

@@ -19,14 +19,14 @@ from typing import Any, Literal
 import numpy as np
 import tyro
 
-from augment.command import UsageError, run, to_json, versions
-from augment.models import TOKENIZER_AND_CONFIG
-from augment.squad import raise_faults
-from eval.answers import Answer, Span
-from eval.gold import GoldQuestion, read_gold
-from eval.protocol import Protocol
-from eval.reader import Device, Dtype, Reader, pick_device, process_rank
-from eval.submission import PREDICT_CONFIG, write_whole
+from augment.base.command import UsageError, run, to_json, versions
+from augment.base.paragraphs import raise_faults
+from augment.variants.models import TOKENIZER_AND_CONFIG
+from eval.reading.answers import Answer, Span
+from eval.reading.protocol import Protocol
+from eval.reading.reader import Device, Dtype, Reader, pick_device, process_rank
+from eval.scoring.gold import GoldQuestion, read_gold
+from eval.scoring.submission import PREDICT_CONFIG, write_whole
 
 __all__ = ["Answer", "Predict", "Protocol", "Reader", "Span", "main", "predict"]
 

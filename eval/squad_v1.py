@@ -10,10 +10,10 @@ from typing import Any
 
 import tyro
 
-from augment.command import run, to_json
-from augment.squad import raise_faults
-from eval.gold import REMEDY, Dataset, gold_answers, gold_questions, gold_sha256, read_gold
-from eval.submission import (
+from augment.base.command import run, to_json
+from augment.base.paragraphs import raise_faults
+from eval.scoring.gold import REMEDY, Dataset, gold_answers, gold_questions, gold_sha256, read_gold
+from eval.scoring.submission import (
     check_predictions,
     protocol_of,
     read_submission,

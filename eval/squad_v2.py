@@ -1,6 +1,7 @@
 """Score predictions on SQuAD 2.0, where a question may have no answer, as the official script does.
 
-Normalising and F1 are those of `eval.squad_v1`; what differs is here and in `eval.no_answer`.
+Normalising and F1 are those of `eval.squad_v1`; what differs is here and in
+`eval.scoring.no_answer`.
 """
 
 import math
@@ -11,11 +12,10 @@ from typing import Any
 
 import tyro
 
-from augment.command import UsageError, run, to_json
-from eval.gold import Dataset, gold_answers, gold_questions, gold_sha256, read_gold
-from eval.no_answer import Curve, apply_threshold, find_best_threshold, precision_recall
-from eval.squad_v1 import exact_match, normalize_answer, percent, token_f1
-from eval.submission import (
+from augment.base.command import UsageError, run, to_json
+from eval.scoring.gold import Dataset, gold_answers, gold_questions, gold_sha256, read_gold
+from eval.scoring.no_answer import Curve, apply_threshold, find_best_threshold, precision_recall
+from eval.scoring.submission import (
     check_predictions,
     check_probabilities,
     protocol_of,
@@ -23,6 +23,7 @@ from eval.submission import (
     signature,
     write_whole,
 )
+from eval.squad_v1 import exact_match, normalize_answer, percent, token_f1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -197,7 +198,7 @@ class SquadV2:
 def score_files(config: SquadV2) -> Scores:
     """Score the files of `config`, print the scores, write them and draw where asked."""
     if config.out_image_dir is not None:
-        from eval.plots import draw_all, require_matplotlib
+        from eval.scoring.plots import draw_all, require_matplotlib
 
         require_matplotlib()
     gold = gold_answers(read_gold(config.dev)[0], config.dev)

@@ -8,11 +8,11 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
-from augment.command import to_json
+from augment.base.command import to_json
 from distill.recipes import Recipe, Stage
 from eval import squad_v1, squad_v2
 from eval.predict import _dump
-from eval.protocol import Protocol
+from eval.reading.protocol import Protocol
 from tests.small_sets import small_set
 
 STAGES = (
@@ -37,7 +37,7 @@ RECIPE = Recipe(name="small", student="someone/student", stages=STAGES)
 
 
 def record(recipe: Recipe = RECIPE, **changes: Any) -> dict[str, Any]:
-    """Make the record that `distill.stages` writes, its numbers made up."""
+    """Make the record that `distill.training.stages` writes, its numbers made up."""
     made: dict[str, Any] = {
         "plan": {
             "recipe": asdict(recipe),

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
+from augment.base.command import UsageError
 from augment.build import BuildConfig, build
-from augment.command import UsageError
 from eval.agreement import (
     Agreement,
     JudgedRow,
@@ -18,8 +18,8 @@ from eval.agreement import (
     table,
 )
 from eval.predict import weights_sha256
-from eval.protocol import Protocol
-from eval.reader import Reader
+from eval.reading.protocol import Protocol
+from eval.reading.reader import Reader
 from tests.small_sets import small_set
 from tests.tiny_readers import save_bert
 

@@ -1,15 +1,15 @@
-"""eval.answers: logits to answers under both protocols, by hand and against nested loops."""
+"""Logits to answers under both protocols: by hand, and against nested loops."""
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eval.answers import NO_SPAN_ODDS, choose_answers, sigmoid
-from eval.plain import plain_farm, plain_run_qa
-from eval.protocol import Protocol
-from eval.spans import WindowSpans, find_spans, largest
-from eval.windows import Window
+from eval.benches.plain import plain_farm, plain_run_qa
+from eval.reading.answers import NO_SPAN_ODDS, choose_answers, sigmoid
+from eval.reading.protocol import Protocol
+from eval.reading.spans import WindowSpans, find_spans, largest
+from eval.reading.windows import Window
 
 CONTEXT = "ab cd ef gh ij kl mn op qr st uv wx"
 """Twelve words of two letters: word i is at characters 3 i to 3 i + 2."""

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from augment.attention import bmm_attention, register
+from augment.variants.attention import bmm_attention, register
 
 
 @pytest.mark.parametrize("masked", [False, True])

@@ -9,9 +9,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from augment.augmenter import AugmentedText, Augmenter
+from augment.base.paragraphs import Answer, span_fault
 from augment.build import BuildConfig, build
 from augment.shards import read_rows
-from augment.squad import Answer, read_squad, span_fault
+from augment.squad import read_squad
 from tests.small_sets import CONTEXT, SECOND
 
 

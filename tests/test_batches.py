@@ -6,9 +6,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distill.batches import Batches, epoch_order
-from distill.features import find_source, load_features
-from eval.windows import WindowRule
+from distill.rows.batches import Batches, epoch_order
+from distill.rows.features import find_source, load_features
+from eval.reading.windows import WindowRule
 from tests.tiny_readers import bert_tokenizer, write_dev
 
 LENGTHS = (np.arange(1000, dtype=np.int32) * 7919) % 300 + 10

@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
+from augment.base.command import UsageError
 from augment.build import BuildConfig, build
 from augment.check import check
-from augment.command import UsageError
 from augment.shards import read_manifest, read_rows
 from tests.small_sets import CONTEXT, question, small_set, squad
 
@@ -172,7 +172,7 @@ def test_a_damaged_part_of_the_store_is_named(config: BuildConfig, tmp_path: Pat
 
 
 def test_two_builds_at_once_are_refused(config: BuildConfig) -> None:
-    from augment.commit import locked
+    from augment.base.commit import locked
 
     with locked(config.out.with_name("set.lock")), pytest.raises(RuntimeError, match="another"):
         build(config)

@@ -13,12 +13,13 @@ import pytest
 import yaml
 from huggingface_hub import ModelCardData
 
+from augment.base.command import UsageError
 from augment.build import BuildConfig, build
-from augment.card import CardConfig, _main, card_text, write_card
-from augment.card_head import LANGUAGES, SIZES, WORDS, head_faults, head_text
+from augment.card import CardConfig, _main
+from augment.cards.data_card import card_text, write_card
+from augment.cards.head import LANGUAGES, SIZES, WORDS, head_faults, head_text
+from augment.cards.plots import draw_set, word_shares
 from augment.check import check
-from augment.command import UsageError
-from augment.plots import draw_set, word_shares
 from augment.shards import read_manifest, shard_paths
 from augment.squad import read_squad
 from tests.small_sets import CONTEXT, answer, question, squad

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from augment import check as check_module
+from augment.base.commit import file_sha256
 from augment.build import BuildConfig, build
 from augment.check import check
-from augment.commit import file_sha256
 from augment.shards import read_manifest, read_shard, row_id, write_checksums
 from tests.small_sets import small_set
 

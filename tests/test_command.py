@@ -13,8 +13,8 @@ from typing import Annotated, Any
 import pytest
 import tyro
 
-from augment.command import UsageError, run, to_json, versions
-from augment.commit import locked, remove_leftovers, write_atomic
+from augment.base.command import UsageError, run, to_json, versions
+from augment.base.commit import locked, remove_leftovers, write_atomic
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,7 +101,7 @@ def test_a_traceback_on_demand(
 
 LEAVE = """
 import atexit, os
-from augment.command import leave
+from augment.base.command import leave
 atexit.register(os.abort)  # as Gloo's threads may
 print("done")
 leave()

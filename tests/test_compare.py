@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from augment.command import UsageError
+from augment.base.command import UsageError
 from eval import squad_v2
 from eval.compare import Compare, compare, interval, resample
 from tests.tiny_readers import write_dev

@@ -23,7 +23,7 @@ from transformers import (
     RobertaForQuestionAnswering,
 )
 
-from distill.attention import KEEP, capture_attention, fast_attention
+from distill.models.attention import KEEP, capture_attention, fast_attention
 
 SIZES = {
     "vocab_size": 40,

@@ -2,7 +2,7 @@
 
 import pytest
 
-from augment.command import UsageError
+from augment.base.command import UsageError
 from distill.bench import BenchConfig, _Bench, bench, loss_difference
 from tests import tiny_distil
 
@@ -31,7 +31,7 @@ def test_both_ways_have_the_same_losses(config):
 
 
 def test_the_comparison_would_see_a_difference(config, monkeypatch):
-    from distill import plain
+    from distill.benches import plain
 
     monkeypatch.setattr(plain, "mse_loss", lambda one, other: 1.001 * (one - other).square().mean())
     assert loss_difference(_Bench(config)) > 1e-4

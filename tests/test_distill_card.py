@@ -9,7 +9,8 @@ import pytest
 import yaml
 from huggingface_hub import ModelCard
 
-from distill.card import CardConfig, _main, write_card
+from distill.card import CardConfig, _main
+from distill.cards.model_card import write_card
 from tests.finished_runs import finished, record, write_record
 
 

@@ -6,12 +6,12 @@ import pytest
 import torch
 from transformers import AutoModelForQuestionAnswering, AutoTokenizer
 
-from distill.batches import Batches
-from distill.distiller import IntermediateDistiller, SpanDistiller
-from distill.features import find_source, load_features
-from distill.student import load_teacher, make_student
-from distill.teacher import IntermediateTeacher, SpanTeacher
-from eval.windows import WindowRule
+from distill.models.distiller import IntermediateDistiller, SpanDistiller
+from distill.models.student import load_teacher, make_student
+from distill.models.teacher import IntermediateTeacher, SpanTeacher
+from distill.rows.batches import Batches
+from distill.rows.features import find_source, load_features
+from eval.reading.windows import WindowRule
 from tests import tiny_distil
 from tests.tiny_distil import two_stages
 

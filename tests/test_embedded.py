@@ -10,11 +10,11 @@ import torch
 from transformers import AutoModelForMaskedLM, AutoTokenizer
 
 from augment.build import BuildConfig, build
-from augment.glove import load_vectors
-from augment.masked_batches import group_by_length, measure, tokenize_windows
-from augment.models import EMBEDDED
+from augment.fitting.masked_batches import group_by_length, measure, tokenize_windows
 from augment.shards import open_shards
 from augment.squad import read_squad
+from augment.variants.glove import load_vectors
+from augment.variants.models import EMBEDDED
 from tests.word_pairs import share_in_order
 
 MODEL_FILES = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json")

@@ -5,20 +5,20 @@ import json
 import numpy as np
 import pytest
 
-from augment.command import UsageError
+from augment.base.command import UsageError
 from eval.bench import Bench, bench
-from eval.bench_predict import (
+from eval.benches.plain import plain_run_qa
+from eval.benches.predicting import (
     answers_from_logits,
     equal_answers,
     plain_logits,
     sorted_logits,
     unpadded,
 )
-from eval.plain import plain_run_qa
-from eval.protocol import Protocol
-from eval.reader import Reader
-from eval.timing import Comparison, take_turns
-from eval.windows import cut_windows
+from eval.benches.timing import Comparison, take_turns
+from eval.reading.protocol import Protocol
+from eval.reading.reader import Reader
+from eval.reading.windows import cut_windows
 from tests.tiny_readers import CONTEXTS, save_bert, write_dev
 
 

@@ -10,8 +10,8 @@ import pyarrow.dataset
 import pyarrow.parquet
 import pytest
 
+from augment.base.command import UsageError
 from augment.build import BuildConfig, build
-from augment.command import UsageError
 from augment.export import ExportConfig, export
 from augment.shards import SCHEMA, open_shards, read_rows
 from augment.squad import read_squad

@@ -11,8 +11,8 @@ import pytest
 from transformers import AutoTokenizer
 
 from augment.build import BuildConfig, build
-from distill.features import find_source, load_features, tokenizer_sha256
-from eval.windows import WindowRule
+from distill.rows.features import find_source, load_features, tokenizer_sha256
+from eval.reading.windows import WindowRule
 from tests.small_sets import answer, question, squad
 from tests.tiny_readers import bert_tokenizer, roberta_tokenizer
 
@@ -75,7 +75,7 @@ def test_long_questions_are_cut_and_counted(data, tmp_path):
 
 def test_the_second_time_nothing_is_tokenised(data, tmp_path, monkeypatch):
     first = load(data, tmp_path)
-    monkeypatch.setattr("distill.features._write", None)
+    monkeypatch.setattr("distill.rows.features._write", None)
     again = load(data, tmp_path)
     assert again.key == first.key
     assert np.array_equal(again.tokens, first.tokens)
@@ -186,8 +186,8 @@ def test_nothing_to_train_on_is_an_error(tmp_path):
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-import distill.features as features
-from eval.windows import WindowRule
+import distill.rows.features as features
+from eval.reading.windows import WindowRule
 from tests.tiny_readers import bert_tokenizer
 features.CHUNK = 2
 cut = features._cut

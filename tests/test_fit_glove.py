@@ -13,11 +13,12 @@ import numpy as np
 import pytest
 import torch
 
-from augment.command import UsageError
-from augment.cooccurrence import count_pairs, count_vocabulary, lower_words
-from augment.fit_glove import FitGloveConfig, fit_glove, fit_vectors, fitted_to, write_vectors
-from augment.glove import load_vectors
-from augment.glove_model import FIRST_SQUARE, GloveFit, first_vectors, fit_pairs
+from augment.base.command import UsageError
+from augment.fit_glove import FitGloveConfig, fit_glove
+from augment.fitting.cooccurrence import count_pairs, count_vocabulary, lower_words
+from augment.fitting.glove_fit import fit_vectors, fitted_to, write_vectors
+from augment.fitting.glove_model import FIRST_SQUARE, GloveFit, first_vectors, fit_pairs
+from augment.variants.glove import load_vectors
 from tests.small_sets import question, squad
 from tests.word_pairs import share_in_order
 
@@ -87,7 +88,7 @@ def test_windows_end_with_the_text():
 
 @pytest.mark.parametrize("window", [1, 4])
 def test_pairs_equal_a_plain_double_loop(monkeypatch, window):
-    monkeypatch.setattr("augment.cooccurrence.CHUNK_WORDS", 30)
+    monkeypatch.setattr("augment.fitting.cooccurrence.CHUNK_WORDS", 30)
     draws = random.Random(3)
     texts = [[draws.choice("abcdefg") for _ in range(draws.randrange(12))] for _ in range(40)]
     expected = {}
@@ -345,7 +346,7 @@ def test_a_full_disk_leaves_nothing(tmp_path, monkeypatch):
     def full(_descriptor: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("augment.commit.os.fsync", full)
+    monkeypatch.setattr("augment.base.commit.os.fsync", full)
     fit = GloveFit(dimensions=4, min_count=1, epochs=1)
     with pytest.raises(OSError, match="No space left"):
         fit_glove(FitGloveConfig(train=str(train), out=tmp_path / "v.txt", fit=fit))

@@ -13,17 +13,17 @@ import pytest
 import torch
 from transformers import AutoModelForMaskedLM, AutoTokenizer
 
-from augment.command import UsageError
-from augment.compact_mlm import CompactShape, cut_compact
+from augment.base.command import UsageError
 from augment.fit_mlm import FitMlmConfig, fit_mlm
-from augment.masked_batches import (
+from augment.fitting.compact_mlm import CompactShape, cut_compact
+from augment.fitting.masked_batches import (
     group_by_length,
     mask_batch,
     masked_logits,
     measure,
     tokenize_windows,
 )
-from augment.masked_training import Clock, MaskedSteps, taught_loss
+from augment.fitting.masked_training import Clock, MaskedSteps, taught_loss
 from tests.small_sets import question, squad
 
 PROJECT = Path(__file__).parents[1]
@@ -163,7 +163,7 @@ def test_the_learning_rate_rises_and_falls():
 
 def test_the_learning_rate_falls_by_the_clock(monkeypatch):
     now = 0.0
-    monkeypatch.setattr("augment.masked_training.time.monotonic", lambda: now)
+    monkeypatch.setattr("augment.fitting.masked_training.time.monotonic", lambda: now)
     clock = Clock(1000, 2.0)
     now = 90.0
     assert clock.done(10) == 0.75

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from augment import glove
-from augment.glove import Vectors, load_vectors, nearest, neighbours
+from augment.variants import glove
+from augment.variants.glove import Vectors, load_vectors, nearest, neighbours
 
 LINES = "the 3 4\n. . . 0 2\ncafé -1 0\n"
 

@@ -3,11 +3,14 @@
 import ast
 import subprocess
 import sys
-from collections.abc import Iterator
+import tomllib
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
+from setuptools import find_packages
 
 ROOT = Path(__file__).parents[1]
 ORDER = ["augment", "eval", "distill"]
@@ -20,14 +23,79 @@ COMMANDS = sorted(
 )
 
 
+def module_name(path: Path) -> str:
+    """Give the dotted name of a file; a package is its folder."""
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {module_name(path): path for path in FILES}
+
+
 def imports(path: Path) -> Iterator[tuple[str, bool]]:
-    """Give every imported module, and whether it was `from ... import`."""
+    """Give every imported module, and whether it was `from ... import`; wherever it stands."""
     for node in ast.walk(ast.parse(path.read_text("utf-8"))):
         if isinstance(node, ast.Import):
             yield from ((alias.name, False) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path.name}: a relative import"
-            yield node.module or "", True
+            for alias in node.names:
+                whole = f"{node.module}.{alias.name}"
+                yield whole if whole in MODULES else node.module or "", True
+
+
+def room_of(module: str) -> str:
+    """Give the folder that a module lies in; a file directly in a package stands for itself."""
+    parts = module.split(".")
+    return ".".join(parts[:2])
+
+
+def circle(arrows: Mapping[str, set[str]]) -> list[str]:
+    """Give the nodes of one circle of a graph, in order; an empty list where there is none."""
+    done: set[str] = set()
+
+    def follow(node: str, way: list[str]) -> list[str]:
+        if node in way:
+            return [*way[way.index(node) :], node]
+        if node in done:
+            return []
+        for target in sorted(arrows.get(node, ())):
+            if found := follow(target, [*way, node]):
+                return found
+        done.add(node)
+        return []
+
+    return next((found for node in sorted(arrows) if (found := follow(node, []))), [])
+
+
+def arrows(node_of: Callable[[str], str]) -> dict[str, set[str]]:
+    """Give which nodes import which; imports in functions and under TYPE_CHECKING count."""
+    found: dict[str, set[str]] = {}
+    for module, path in MODULES.items():
+        targets = {node_of(target) for target, _ in imports(path) if target in MODULES}
+        found.setdefault(node_of(module), set()).update(targets - {node_of(module)})
+    return found
+
+
+def test_no_files_import_one_another_in_a_circle() -> None:
+    assert circle({"a": {"b"}, "b": {"c"}, "c": {"b"}}) == ["b", "c", "b"]  # it would be seen
+    assert circle(arrows(str)) == []
+
+
+def test_no_rooms_import_one_another_in_a_circle() -> None:
+    assert circle(arrows(room_of)) == []
+
+
+def test_a_package_has_commands_on_top_and_few_files_in_a_folder() -> None:
+    public = {"augment.augmenter", "augment.squad", "augment.shards", "distill.recipe_sources"}
+    tops = {
+        module
+        for module in MODULES
+        if module.count(".") == 1 and MODULES[module].stem != "__init__"
+    }
+    assert tops - set(COMMANDS) == public
+    folders = Counter(path.parent for path in FILES if path.stem != "__init__")
+    assert {folder: number for folder, number in folders.items() if number > 14} == {}
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
@@ -52,14 +120,14 @@ def test_no_file_is_named_like_what_it_may_import() -> None:
 
 
 def test_the_packages_are_declared() -> None:
-    import tomllib
-
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
-    assert project["tool"]["setuptools"]["packages"] == sorted(ORDER)
-    for package in ORDER:
-        if (ROOT / package).is_dir():
-            tree = ast.parse((ROOT / package / "__init__.py").read_text("utf-8"))
-            assert [type(node) for node in tree.body] == [ast.Expr], "more than a docstring"
+    found = find_packages(
+        str(ROOT), include=project["tool"]["setuptools"]["packages"]["find"]["include"]
+    )
+    assert sorted(found) == sorted({module_name(path.with_name("__init__.py")) for path in FILES})
+    for path in ROOT.glob("*/__init__.py"):
+        tree = ast.parse(path.read_text("utf-8"))
+        assert [type(node) for node in tree.body] == [ast.Expr], "more than a docstring"
 
 
 START = """

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from distill.losses import (
+from distill.models.losses import (
     Heads,
     SpanLogits,
     attention_probability_loss,

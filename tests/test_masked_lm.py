@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from augment.masked_lm import ContextCandidates, MaskedLM, MaskedLMSettings
-from augment.vocabulary import read_vocabulary
-from augment.words import find_words
+from augment.variants.masked_lm import ContextCandidates, MaskedLM, MaskedLMSettings
+from augment.variants.vocabulary import read_vocabulary
+from augment.variants.words import find_words
 from tests.small_sets import CONTEXT, SECOND
 
 LONG = " ".join([CONTEXT, SECOND, CONTEXT.replace("Anne", "Marie")])  # past 64 positions

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from augment.masking import MASKED_SHARE, one_piece_words, plan_rows, windows
-from augment.words import Span
+from augment.variants.masking import MASKED_SHARE, one_piece_words, plan_rows, windows
+from augment.variants.words import Span
 
 
 def spread_out(*pieces: str) -> tuple[str, list[Span]]:

@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from augment.build import BuildConfig, find_sources
-from augment.plan import check_ids, differences, make_plan, plan_shards, read_plan
-from augment.squad import Paragraph, Question
+from augment.base.paragraphs import Paragraph, Question
+from augment.base.records import differences, read_plan
+from augment.build import BuildConfig, find_sources, make_plan
+from augment.building.plan import check_ids, plan_shards
 from tests.small_sets import small_set
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from augment.command import UsageError
+from augment.base.command import UsageError
 from eval.predict import Predict, Reader, predict
 from eval.squad_v1 import SquadV1
 from eval.squad_v1 import score_files as score_v1

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from augment.preview import PreviewConfig, _main, mark, preview
-from augment.squad import Answer
+from augment.base.paragraphs import Answer
+from augment.preview import PreviewConfig, _main, preview
+from augment.variants.marks import mark
 from tests.small_sets import CONTEXT, SECOND
 
 

@@ -17,7 +17,8 @@ from transformers import (
     RobertaForQuestionAnswering,
 )
 
-from augment.command import UsageError
+from augment.base.command import UsageError
+from distill.models.student import make_student
 from distill.prune import Pruner, compact, load_pruned, save_pruned
 from distill.prune.masks import straight_through_mask
 from distill.prune.report import (
@@ -29,11 +30,10 @@ from distill.prune.schedule import regularization_at, threshold_at
 from distill.prune_bench import HEADS_KEPT, PruneBenchConfig, bench, published_shape
 from distill.prune_compact import CompactConfig, compact_reader
 from distill.recipes import PruningStage
-from distill.student import make_student
-from eval.encoder import KINDS, dense_shape, parts_of
 from eval.predict import weights_sha256
-from eval.pruned import PrunedLayer, describe, resize
-from eval.reader import load_checkpoint
+from eval.reading.encoder import KINDS, dense_shape, parts_of
+from eval.reading.pruned import PrunedLayer, describe, resize
+from eval.reading.reader import load_checkpoint
 from tests.tiny_readers import bert_tokenizer
 
 WIDTH, HEADS, NEURONS = 32, 4, 64
@@ -259,7 +259,7 @@ def test_densities_count_weights():
 def test_a_compacted_model_answers_as_the_masked_one(kind, dense_block, attention):
     model, _ = masked(kind, dense_block=dense_block)
     if attention == "twentyfold":
-        from distill.attention import fast_attention
+        from distill.models.attention import fast_attention
 
         fast_attention(model)
     else:

@@ -7,17 +7,17 @@ import torch
 from safetensors.torch import load_file
 from transformers import TrainerCallback
 
-from distill import stages
 from distill.prune import Pruner, load_pruned
 from distill.prune.compaction import bake
 from distill.prune.masks import NEURONS
-from distill.prune.training import pruning_groups
 from distill.prune_report import ReportConfig, report
 from distill.recipes import RECIPES, PruningStage
-from distill.stages import distil
-from eval.encoder import parts_of
+from distill.training import stages
+from distill.training.pruning import pruning_groups
+from distill.training.stages import distil
 from eval.predict import Protocol, Reader
-from eval.pruned import read_pruned
+from eval.reading.encoder import parts_of
+from eval.reading.pruned import read_pruned
 from tests import tiny_distil
 from tests.tiny_distil import job, rows, shrink
 

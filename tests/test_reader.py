@@ -2,10 +2,10 @@
 
 import pytest
 
-from augment.command import UsageError
+from augment.base.command import UsageError
 from eval.predict import Protocol, Reader
-from eval.reader import pick_device
-from eval.windows import cut_windows
+from eval.reading.reader import pick_device
+from eval.reading.windows import cut_windows
 from tests.tiny_readers import CONTEXTS, save_bert
 
 PROTOCOL = Protocol(max_seq_length=40, doc_stride=8, max_query_length=12)

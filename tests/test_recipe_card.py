@@ -13,20 +13,20 @@ import tyro
 import yaml
 from huggingface_hub import ModelCard
 
+from augment.base.command import to_json
 from augment.build import BuildConfig
-from augment.card_head import head_faults
-from augment.command import to_json
+from augment.cards.head import head_faults
 from distill.card import CardConfig, _main
+from distill.cards.measured import dev_set, signature_of
+from distill.cards.published import PUBLISHED
+from distill.cards.recipe_card import pictures, read_arms, recipe_card
 from distill.kept import KeepConfig, keep, restore
-from distill.measured import dev_set, signature_of
-from distill.published import PUBLISHED
-from distill.recipe_card import pictures, read_arms, recipe_card
 from distill.recipes import RECIPES, find_recipe
 from distill.train import TrainConfig, defaults
 from eval import squad_v1, squad_v2
-from eval.encoder import KINDS
 from eval.predict import Predict
-from eval.pruned import Pruned, PrunedLayer, read_pruned
+from eval.reading.encoder import KINDS
+from eval.reading.pruned import Pruned, PrunedLayer, read_pruned
 from tests.finished_runs import finished, predict_and_score, record, write_record
 from tests.small_sets import small_set
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from augment.command import UsageError
+from augment.base.command import UsageError
 from distill.recipe_sources import SOURCES
 from distill.recipes import (
     ALIASES,

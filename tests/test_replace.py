@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from augment.candidates import MASKED_LM, Slot
-from augment.replace import choose, draw, make_variants, match_case, replaced_spans
-from augment.squad import span_fault
-from augment.words import find_words
+from augment.base.paragraphs import span_fault
+from augment.variants.replace import choose, draw, make_variants, match_case, replaced_spans
+from augment.variants.store import MASKED_LM, Slot
+from augment.variants.words import find_words
 from tests.small_sets import CONTEXT, SECOND
 
 OPTIONS = ("boat", "Tower", "x", "naïve", "a-very-long-word")

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from augment.command import UsageError
+from augment.base.command import UsageError
 from distill.split import SplitConfig, split
 
 

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from augment.base.paragraphs import Answer, span_fault
 from augment.build import BuildConfig, build
-from augment.squad import Answer, SquadSet, read_squad, span_fault
+from augment.squad import SquadSet, read_squad
 from tests.small_sets import CONTEXT, SECOND, answer, question, small_set, squad
 
 Write = Callable[[Any], Path]

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from augment.command import UsageError
-from eval.gold import read_gold
-from eval.no_answer import find_best_threshold, precision_recall
-from eval.plain import plain_scores
+from augment.base.command import UsageError
+from eval.benches.plain import plain_scores
+from eval.scoring.gold import read_gold
+from eval.scoring.no_answer import find_best_threshold, precision_recall
 from eval.squad_v1 import normalize_answer
 from eval.squad_v2 import SquadV2, question_scores, score, score_files
 
@@ -293,7 +293,7 @@ def test_pictures_are_drawn_and_equal_on_every_run(tmp_path):
     assert drawn[0] == drawn[1]
 
 
-@pytest.mark.parametrize("module", ["eval.squad_v1", "eval.squad_v2", "eval.plain"])
+@pytest.mark.parametrize("module", ["eval.squad_v1", "eval.squad_v2", "eval.benches.plain"])
 def test_scorers_start_without_torch(module):
     code = f"import sys, {module}; sys.exit(bool({{'torch', 'transformers'}} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0

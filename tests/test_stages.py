@@ -13,12 +13,12 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForQuestionAnswering, BertModel, RobertaForMaskedLM
 
+from augment.base.command import UsageError
+from augment.base.records import differences
 from augment.build import BuildConfig, build
-from augment.command import UsageError
-from augment.plan import differences
-from distill.job import plan_of
 from distill.recipes import RECIPES, haystack_fidelity
-from distill.stages import distil
+from distill.training.job import plan_of
+from distill.training.stages import distil
 from eval.predict import Protocol, Reader, weights_sha256
 from tests import tiny_distil
 from tests.tiny_distil import job, rows, shrink, two_stages
@@ -138,7 +138,7 @@ def test_haystack_fidelity(tmp_path, data):
 def test_projections_are_trained(tmp_path, data, monkeypatch):
     """Haystack's were not in the optimizer: a random matrix that never moved."""
     seen = []
-    from distill import stages
+    from distill.training import stages
 
     train_stage = stages.train_stage
 
@@ -218,7 +218,7 @@ def test_killed_after_its_record_was_written(tmp_path, data, monkeypatch):
     teacher = tiny_distil.bert(tmp_path / "teacher")
     run = job(two_stages(teacher), tmp_path / "out", data, dev=data, max_steps=1)
     with monkeypatch.context() as patch:
-        patch.setattr("distill.stages.write_card", None)
+        patch.setattr("distill.training.stages.write_card", None)
         with pytest.raises(TypeError):
             distil(run)
     record = distil(run)
@@ -251,7 +251,7 @@ import os, signal, sys
 from pathlib import Path
 from transformers import TrainerCallback
 from distill import stages
-from distill.stages import distil
+from distill.training.stages import distil
 from tests.tiny_distil import job, two_stages
 
 teacher, out, data, stage, step = sys.argv[1:]
@@ -309,8 +309,8 @@ def test_a_checkpoint_cut_short_is_not_resumed_from(tmp_path, data):
 DDP = """
 import sys
 from pathlib import Path
-from augment.command import leave
-from distill.stages import distil
+from augment.base.command import leave
+from distill.training.stages import distil
 from tests.tiny_distil import job, two_stages
 teacher, out, data = sys.argv[1:]
 distil(job(two_stages(teacher, adam_epsilon=1e-3), Path(out), data, dev=data, dev_steps=2))
@@ -463,7 +463,7 @@ def foreign_folder(tmp_path, data):
 )
 def test_errors_come_before_any_training(tmp_path, data, case, monkeypatch):
     wrong, message = case(tmp_path, data)
-    monkeypatch.setattr("distill.stages.train_stage", None)
+    monkeypatch.setattr("distill.training.stages.train_stage", None)
     with pytest.raises((ValueError, UsageError, FileNotFoundError), match=message):
         distil(wrong)
     assert not (tmp_path / "out.incomplete").exists()

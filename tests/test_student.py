@@ -1,4 +1,4 @@
-"""distill.student: students cut out of their teacher or loaded, and the checks of a pair."""
+"""distill.models.student: students cut out of their teacher or loaded, and the checks of a pair."""
 
 import json
 
@@ -21,7 +21,7 @@ from transformers import (
     RobertaTokenizer,
 )
 
-from distill.student import (
+from distill.models.student import (
     check_layer_map,
     check_same_tokenizer,
     find_span_head,
@@ -29,7 +29,7 @@ from distill.student import (
     make_student,
     uniform_layer_map,
 )
-from eval.encoder import encoder_of, layers_of
+from eval.reading.encoder import encoder_of, layers_of
 from tests.tiny_readers import bert_tokenizer, roberta_tokenizer, save_bert, save_roberta
 
 SIZES = {"num_attention_heads": 2, "intermediate_size": 64, "initializer_range": 0.3}

@@ -10,10 +10,10 @@ import pytest
 import torch
 from transformers import AutoModelForQuestionAnswering, AutoTokenizer
 
-from distill.batches import Batches
-from distill.features import find_source, load_features
-from distill.teacher import SpanTeacher, TeacherLogits
-from eval.windows import WindowRule
+from distill.models.teacher import SpanTeacher, TeacherLogits
+from distill.rows.batches import Batches
+from distill.rows.features import find_source, load_features
+from eval.reading.windows import WindowRule
 from tests import tiny_distil
 
 RULE = WindowRule(max_seq_length=32, doc_stride=8, max_query_length=8)
@@ -77,7 +77,7 @@ def test_another_teacher_other_windows_or_dtype_is_another_cache(made, tmp_path)
 
 def test_an_interrupted_computation_goes_on(made, monkeypatch):
     teacher, features, cache = made
-    monkeypatch.setattr("distill.teacher.CHUNK", 4)
+    monkeypatch.setattr("distill.models.teacher.CHUNK", 4)
     logits = TeacherLogits(features, "sha", "float32", cache)
     compute, asked = logits._compute, []
 
@@ -99,8 +99,8 @@ import sys
 from pathlib import Path
 import numpy as np
 from transformers import AutoModelForQuestionAnswering, AutoTokenizer
-from distill.features import find_source, load_features
-from distill.teacher import TeacherLogits
+from distill.rows.features import find_source, load_features
+from distill.models.teacher import TeacherLogits
 from tests.test_teacher import RULE
 folder, data, cache = sys.argv[1:]
 tokenizer = AutoTokenizer.from_pretrained(folder)

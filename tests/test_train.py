@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from augment.command import UsageError
+from augment.base.command import UsageError
 from distill.finetune import FinetuneConfig, finetune
-from distill.job import Job
 from distill.recipes import RECIPES
 from distill.train import TrainConfig, defaults, named_recipe, resolve
+from distill.training.job import Job
 from tests import tiny_distil
 
 ROOT = Path(__file__).parents[1]

@@ -7,12 +7,12 @@ import torch
 from torch import nn
 from transformers import AutoModelForQuestionAnswering, AutoTokenizer
 
-from augment.command import UsageError
-from distill.batches import Batches
-from distill.dev_score import DevScore
-from distill.distiller import SpanDistiller
-from distill.features import find_source, load_features
-from distill.trainer import (
+from augment.base.command import UsageError
+from distill.models.distiller import SpanDistiller
+from distill.rows.batches import Batches
+from distill.rows.features import find_source, load_features
+from distill.training.dev_score import DevScore
+from distill.training.trainer import (
     WHOLE,
     Place,
     _served,
@@ -144,7 +144,7 @@ def test_dropout_is_on_after_a_dev_score(tmp_path):
 
 
 def rule_of(recipe):
-    from eval.windows import WindowRule
+    from eval.reading.windows import WindowRule
 
     return WindowRule(
         max_seq_length=recipe.max_seq_length,

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from augment.vocabulary import read_vocabulary
+from augment.variants.vocabulary import read_vocabulary
 
 
 class Stub:

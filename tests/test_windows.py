@@ -1,4 +1,4 @@
-"""eval.windows: the windows that the tokenizer itself would cut, and labels on the right tokens."""
+"""Windows as the tokenizer itself would cut them, and labels on the right tokens."""
 
 import json
 from pathlib import Path
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import BertTokenizer, PreTrainedTokenizerFast, RobertaTokenizer
 
-from eval.windows import WindowRule, cut_windows, label_window, pad_windows, window_spans
+from eval.reading.windows import WindowRule, cut_windows, label_window, pad_windows, window_spans
 
 SHARED = Path(__file__).parents[1].parent / "shared"
 WORDS = "who what the cat dog sat on mat in paris france river 19 ##90 ##s ' , . ? [ ] mask sep é"

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from augment.words import STOP_WORDS, find_words, may_replace
+from augment.variants.words import STOP_WORDS, find_words, may_replace
 
 AWKWARD = st.sampled_from(
     [

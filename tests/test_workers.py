@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from augment.workers import run_tasks
+from augment.base.workers import run_tasks
 
 ROOT = Path(__file__).parents[1]
 
@@ -46,8 +46,8 @@ def test_a_killed_worker_is_said_with_the_remedy() -> None:
 PARENT = """
 import os, time
 from dataclasses import dataclass
-from augment.command import run
-from augment.workers import run_tasks
+from augment.base.command import run
+from augment.base.workers import run_tasks
 
 @dataclass
 class Nothing:

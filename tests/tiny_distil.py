@@ -13,8 +13,8 @@ from transformers import (
     RobertaForQuestionAnswering,
 )
 
-from distill.job import Job
 from distill.recipes import Recipe, Stage
+from distill.training.job import Job
 from tests.tiny_readers import CONTEXTS, bert_tokenizer, roberta_tokenizer
 
 SIZES = {"num_attention_heads": 2, "intermediate_size": 64, "initializer_range": 0.3}

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from eval.encoder import LayerParts, dense_shape, parts_of
-from eval.pruned import Pruned, PrunedLayer, dead_heads, mark
+from eval.reading.encoder import LayerParts, dense_shape, parts_of
+from eval.reading.pruned import Pruned, PrunedLayer, dead_heads, mark
 
 
 @torch.no_grad()

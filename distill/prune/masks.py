@@ -15,7 +15,7 @@ from torch.nn.utils import parametrize
 
 from distill.prune.schedule import regularization_at, threshold_at
 from distill.recipes import PruningStage
-from eval.encoder import ATTENTION, DENSE, dense_shape, parts_of
+from eval.reading.encoder import ATTENTION, DENSE, dense_shape, parts_of
 
 NEURONS = "neurons"
 """The kind of a score vector that both linear layers of a feed-forward part share."""

@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 
-from augment.plots import drawing, svg
-from eval.encoder import KINDS
-from eval.pruned import Pruned
+from augment.cards.plots import drawing, svg
+from eval.reading.encoder import KINDS
+from eval.reading.pruned import Pruned
 
 BERT_BASE_QA, BERT_BASE_LINEAR, BERT_BASE_POOLER = 108_893_186, 84_934_656, 590_592
 """Parameters of BERT-base as a reader, its encoder's linear weights, and a pooler's parameters."""

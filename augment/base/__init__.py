@@ -1,0 +1,1 @@
+"""What the commands stand on: starting and failing, files put in place whole, processes."""

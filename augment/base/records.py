@@ -1,0 +1,69 @@
+"""Plans and records on disk: read, and compared; the cache's place; this machine's processor."""
+
+import json
+import os
+import platform
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+
+def differences(there: Mapping[str, Any], here: Mapping[str, Any], at: str = "") -> list[str]:
+    """Name the keys in which two plans differ, with both values."""
+    found = []
+    for key in sorted(there.keys() | here.keys()):
+        old, new = there.get(key), here.get(key)
+        if isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
+            old, new = ({str(place): one for place, one in enumerate(o)} for o in (old, new))
+        if isinstance(old, dict) and isinstance(new, dict):
+            found += differences(old, new, f"{at}{key}.")
+        elif old != new:
+            shown = (json.dumps(value)[:70] for value in (old, new))
+            found.append(f"{at}{key}: {' there, '.join(shown)} here")
+    return found
+
+
+def read_plan(folder: Path) -> dict[str, Any] | None:
+    """Read the plan of a finished or unfinished build; None if there is none.
+
+    Raises:
+        ValueError: it is damaged.
+    """
+    path = folder / "plan.json"
+    if not path.is_file():
+        return None
+    try:
+        plan: dict[str, Any] = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise ValueError(f"{path}: damaged ({error}); delete {folder} and build again") from error
+    return plan
+
+
+def read_record(path: Path, made: Path) -> dict[str, Any] | None:
+    """Read the record of how `made` was made; None if there is none.
+
+    Raises:
+        ValueError: it is damaged.
+    """
+    if not path.is_file():
+        return None
+    try:
+        return dict(json.loads(path.read_bytes()))
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{path}: damaged ({error}); delete {made} and run again") from error
+
+
+def default_cache() -> Path:
+    """Give the folder for things that can be made again from their inputs."""
+    base = os.environ.get("TWENTYFOLD_CACHE")
+    return Path(base) if base else Path.home() / ".cache" / "twentyfold"
+
+
+def processor() -> str:
+    """Name this machine's processor."""
+    path = Path("/proc/cpuinfo")
+    if path.is_file():
+        for line in path.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()

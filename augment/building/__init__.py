@@ -1,0 +1,1 @@
+"""From sources to a finished set: the plan, the two stages, the manifest."""

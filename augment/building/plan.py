@@ -1,0 +1,49 @@
+"""The plan of a build: everything that decides its bytes, and nothing else.
+
+No worker count, no path of this machine, no time: two builds with the same plan are the same.
+"""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+from augment.base.paragraphs import Paragraph, raise_faults
+from augment.shards import row_id, shard_name
+
+CONTEXTS_PER_SHARD = 300
+
+
+def plan_shards(num_paragraphs: int, num_shards: int | None) -> list[dict[str, Any]]:
+    """Deal paragraphs to shards: contiguous, sizes differing by at most one.
+
+    Raises:
+        ValueError: more shards than paragraphs.
+    """
+    number = num_shards or max(1, -(-num_paragraphs // CONTEXTS_PER_SHARD))
+    if number > num_paragraphs:
+        raise ValueError(f"--num-shards {number}: there are only {num_paragraphs} paragraphs")
+    bounds = [num_paragraphs * index // number for index in range(number + 1)]
+    return [
+        {"file": shard_name(index, number), "first_paragraph": first, "num_paragraphs": end - first}
+        for index, (first, end) in enumerate(pairwise(bounds))
+    ]
+
+
+def check_ids(name: str, paragraphs: Sequence[Paragraph], copies: int) -> None:
+    """Make sure that no copy gets an id that an input row has.
+
+    Raises:
+        ValueError: with the ids.
+    """
+    ids = {question.id for paragraph in paragraphs for question in paragraph.questions}
+    clashes = sorted(
+        qid
+        for qid in ids
+        if "#" in qid
+        and any(qid == row_id(qid.rpartition("#")[0], copy) for copy in range(1, copies + 1))
+        and qid.rpartition("#")[0] in ids
+    )
+    faults = [
+        f"question id {qid!r} is what a copy of another question will be called" for qid in clashes
+    ]
+    raise_faults(name, faults, "rename them: copies are named <id>#01, <id>#02 and so on")

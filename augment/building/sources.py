@@ -1,0 +1,111 @@
+"""Find, read and hash what a build is made from: the set, the masked LM, the vectors."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from augment.base.command import existing_file
+from augment.base.paragraphs import raise_faults
+from augment.squad import SquadSet
+from augment.variants.glove import Vectors, load_vectors
+from augment.variants.masked_lm import MaskedLMSettings
+from augment.variants.masking import MaskingRule
+from augment.variants.models import EMBEDDED, model_folder, model_sha256, pick_device, pick_dtype
+from augment.variants.words import WordRule, find_words
+
+BATCH_TOKENS = {"cpu": 2048, "cuda": 65536}
+
+
+@dataclass(frozen=True)
+class Model:
+    """A masked LM that was found, or the lack of one, and how it will be run."""
+
+    name: str
+    folder: Path | None
+    """None for `none`."""
+    sha256: str | None
+    settings: MaskedLMSettings
+
+
+@dataclass(frozen=True)
+class Sources:
+    """The inputs of a build, each with the hash that identifies it."""
+
+    squad: SquadSet
+    model: Model
+    vectors: Vectors | None
+    """None for `none`."""
+    vectors_name: str
+    keep_words: frozenset[str]
+    """In lower case."""
+
+
+def find_model(
+    name: str,
+    *,
+    num_candidates: int = 15,
+    masking: MaskingRule = "spread",
+    words: WordRule = "content",
+    batch_tokens: int | None = None,
+    device: str = "auto",
+    dtype: str = "auto",
+) -> Model:
+    """Find a masked LM by folder, hub id, `embedded` or `none`, and settle how it runs.
+
+    Raises:
+        FileNotFoundError: nothing of that name.
+    """
+    device_class = "cpu" if name == "none" else pick_device(device)
+    settings = MaskedLMSettings(
+        num_candidates=num_candidates,
+        masking=masking,
+        words=words,
+        batch_tokens=batch_tokens or BATCH_TOKENS[device_class],
+        dtype="float32" if name == "none" else pick_dtype(dtype, device_class),
+        device_class=device_class,
+    )
+    if name == "none":
+        return Model(name, None, None, settings)
+    folder = model_folder(name)
+    shown = folder.resolve().name if Path(name).is_dir() else name
+    return Model(shown, folder, model_sha256(folder), settings)
+
+
+def find_vectors(name: str, contexts: Sequence[str]) -> tuple[Vectors | None, str]:
+    """Read word vectors from a file, the embedded ones, or fit them to the contexts.
+
+    Returns:
+        the vectors, None for `none`, and what to call them.
+    """
+    if name == "none":
+        return None, name
+    if name == "embedded":
+        return load_vectors(EMBEDDED / "glove.txt.gz"), name
+    if name == "fit":
+        from augment.fitting.glove_fit import fitted_to
+
+        return load_vectors(fitted_to(contexts)), "fitted to the input"
+    return load_vectors(Path(name)), Path(name).name
+
+
+def read_keep_words(path: Path | None) -> frozenset[str]:
+    """Read a list of words, one a line, in lower case.
+
+    Raises:
+        ValueError: not UTF-8, or lines that are several words, which would never match.
+        FileNotFoundError: no such file.
+    """
+    if path is None:
+        return frozenset()
+    try:
+        lines = existing_file(path, "file of words").read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: not UTF-8 at byte {error.start}; save it as UTF-8") from error
+    words = {number: line.strip() for number, line in enumerate(lines, 1) if line.strip()}
+    faults = [
+        f"line {number}: {text!r} is {len(spans)} words: {', '.join(text[s:e] for s, e in spans)}"
+        for number, text in words.items()
+        if len(spans := find_words(text)) != 1
+    ]
+    raise_faults(str(path), faults, "write each word that is to be kept on a line of its own")
+    return frozenset(text.lower() for text in words.values())

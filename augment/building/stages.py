@@ -1,0 +1,186 @@
+"""The two stages of a build: candidates of contexts, then shards. Both go on after a kill."""
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from augment.base.command import to_json, usable_cores
+from augment.base.commit import file_sha256, remove_leftovers, write_atomic
+from augment.base.paragraphs import Paragraph
+from augment.base.workers import run_tasks
+from augment.building.sources import Model, Sources
+from augment.shards import AugmentedParagraph, write_shard
+from augment.variants.glove import neighbours as find_neighbours
+from augment.variants.masked_lm import MaskedLM
+from augment.variants.replace import make_variants
+from augment.variants.store import CandidateStore, Parts, compute_part, context_key, neighbour_part
+
+CONTEXTS_PER_PART = 128  # contexts whose candidates are computed and stored together
+ABANDONED_SECONDS = 3600  # after which nobody is still writing a part
+SHARE_BINS = 20  # of the histogram of the share of words replaced
+
+
+def compute_candidates(
+    sources: Sources, contexts: Parts, neighbours: Parts | None, num_workers: int | None
+) -> int:
+    """Fill the store with what it lacks; give the number of contexts sent through the model."""
+    texts = [paragraph.context for paragraph in sources.squad.paragraphs]
+    for parts in (contexts, neighbours):
+        if parts and parts.folder.is_dir():
+            remove_leftovers(parts.folder, ABANDONED_SECONDS)
+    missing = sorted(CandidateStore(contexts, None).missing(texts), key=len)
+    groups = [
+        missing[at : at + CONTEXTS_PER_PART] for at in range(0, len(missing), CONTEXTS_PER_PART)
+    ]
+    groups.sort(key=lambda group: context_key(group[0]))  # long and short ones mixed: a true rate
+    devices = _devices(sources.model.settings.device_class, num_workers, len(groups))
+    arguments = (contexts, sources.model, len(devices))
+    done = run_tasks(groups, set_up_candidates, arguments, devices)
+    for _ in _progress(done, "candidates", "context", len(missing)):
+        pass
+    if neighbours and sources.vectors:
+        unknown = CandidateStore(contexts, neighbours).unknown_words(texts)
+        if unknown:
+            found = find_neighbours(sources.vectors, unknown, sources.model.settings.num_candidates)
+            neighbours.write(neighbour_part(found))
+    return len(missing) if sources.model.folder else 0
+
+
+def set_up_candidates(
+    parts: Parts, model: Model, num_workers: int, device: str
+) -> Callable[[Sequence[str]], int]:
+    """Load the masked LM in a worker; give the function that stores some contexts' candidates."""
+    masked_lm = None
+    if model.folder:
+        import torch
+
+        from augment.variants.attention import keep_freed_memory
+
+        keep_freed_memory()
+        torch.set_num_threads(max(1, usable_cores() // num_workers))
+        masked_lm = MaskedLM.load(str(model.folder), device, model.settings.dtype)
+
+    def compute(contexts: Sequence[str]) -> int:
+        parts.write(compute_part(contexts, masked_lm, model.settings))
+        return len(contexts)
+
+    return compute
+
+
+def write_shards(
+    paragraphs: Sequence[Paragraph],
+    plan: dict[str, Any],
+    parts: tuple[Parts, Parts | None],
+    incomplete: Path,
+    num_workers: int | None,
+) -> list[dict[str, Any]]:
+    """Write every shard that has no valid receipt; give all receipts in order."""
+    tasks = []
+    for shard in plan["shards"]:
+        if read_receipt(incomplete, shard["file"]) is None:
+            first = shard["first_paragraph"]
+            tasks.append((shard["file"], paragraphs[first : first + shard["num_paragraphs"]]))
+    devices = _devices("cpu", num_workers, len(tasks))
+    arguments = (incomplete, plan, *parts)
+    written = run_tasks(tasks, set_up_shards, arguments, devices)
+    total = sum(len(task[1]) for task in tasks)
+    for _ in _progress(written, "shards", "context", total):
+        pass
+    receipts = [read_receipt(incomplete, shard["file"]) for shard in plan["shards"]]
+    assert all(receipts)
+    return [receipt for receipt in receipts if receipt]
+
+
+def set_up_shards(
+    incomplete: Path, plan: dict[str, Any], contexts: Parts, neighbours: Parts | None, device: str
+) -> Callable[[tuple[str, Sequence[Paragraph]]], int]:
+    """Open the candidates in a worker; give the function that writes one shard and its receipt."""
+    store = CandidateStore(contexts, neighbours)
+
+    def write(task: tuple[str, Sequence[Paragraph]]) -> int:
+        name, paragraphs = task
+        rows, counts, shares = augment_paragraphs(paragraphs, store, plan)
+        sizes: list[tuple[int, int]] = []
+        path = incomplete / "data" / name
+        write_atomic(path, lambda temporary: sizes.append(write_shard(temporary, rows)))
+        receipt = {
+            "file": name,
+            "rows": sizes[0][0],
+            "bytes": path.stat().st_size,
+            "bytes_in_memory": sizes[0][1],
+            "sha256": file_sha256(path),
+            "counts": counts,
+            "copies_by_share_replaced": shares,
+        }
+        write_atomic(incomplete / "receipts" / f"{name}.json", to_json(receipt))
+        return len(paragraphs)
+
+    return write
+
+
+def augment_paragraphs(
+    paragraphs: Iterable[Paragraph], store: CandidateStore, plan: dict[str, Any]
+) -> tuple[list[AugmentedParagraph], Counter[str], list[int]]:
+    """Make the copies of some paragraphs.
+
+    Returns:
+        the paragraphs with their copies; counts by reason; how many copies had which share of
+        their words replaced, in `SHARE_BINS` equal bins from 0 to 1.
+    """
+    counts: Counter[str] = Counter()
+    shares = [0] * SHARE_BINS
+    augmented = []
+    for paragraph in paragraphs:
+        variants = make_variants(
+            paragraph.context,
+            store.slots(paragraph.context),
+            [(answer.start, answer.end) for q in paragraph.questions for answer in q.answers],
+            copies=plan["copies_per_example"],
+            replace_probability=plan["replace_probability"],
+            seed=plan["seed"],
+            keep_words=frozenset(plan["keep_words"]),
+        )
+        num_words = store.num_words(paragraph.context)
+        for variant in variants.copies:
+            share = len(variant.replaced) / max(num_words, 1)
+            shares[min(int(share * SHARE_BINS), SHARE_BINS - 1)] += 1
+        counts.update(variants.counts)
+        counts["words"] += num_words
+        augmented.append(AugmentedParagraph(paragraph, variants))
+    return augmented, counts, shares
+
+
+def read_receipt(incomplete: Path, name: str) -> dict[str, Any] | None:
+    """Read a shard's receipt if the shard is there and is what the receipt says."""
+    path, shard = incomplete / "receipts" / f"{name}.json", incomplete / "data" / name
+    if not path.is_file() or not shard.is_file():
+        return None
+    try:
+        receipt: dict[str, Any] = json.loads(path.read_bytes())
+        return receipt if file_sha256(shard) == receipt["sha256"] else None
+    except (ValueError, KeyError):  # damaged: as good as none
+        return None
+
+
+def _devices(device_class: str, num_workers: int | None, num_tasks: int) -> list[str]:
+    """Give one device for each worker: GPUs in turn, or cores."""
+    if device_class == "cuda":
+        import torch
+
+        available = [f"cuda:{index}" for index in range(torch.cuda.device_count())]
+    else:
+        available = ["cpu"] * usable_cores()
+    number = max(1, min(num_workers or len(available), num_tasks))
+    return [available[index % len(available)] for index in range(number)]
+
+
+def _progress(results: Iterable[int], what: str, unit: str, total: int) -> Iterator[int]:
+    """Show rate and time left on stderr, if a person is looking."""
+    from tqdm import tqdm
+
+    with tqdm(desc=what, unit=f" {unit}s", total=total, disable=None if total else True) as bar:
+        for number in results:
+            bar.update(number)
+            yield number

@@ -1,0 +1,80 @@
+"""The card of a set without the set: what a reader of a repository needs, and nothing of SQuAD.
+
+A kept folder holds manifest.json, run.json (times, memory, versions; no paths), examples.json,
+words.svg and the README.md that is written from them.
+"""
+
+import json
+from contextlib import redirect_stdout
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+from augment.base.command import to_json
+from augment.base.commit import write_atomic
+from augment.base.records import processor
+from augment.cards.data_card import EXAMPLES, PICTURE, RUN
+from augment.cards.plots import draw_set
+from augment.shards import read_manifest
+
+RUN_KEYS = (
+    "seconds",
+    "peak_memory_mib",
+    "num_workers",
+    "contexts_through_the_model",
+    "versions",
+    "processor",
+    "note",
+)
+SAMPLE = Path(__file__).parents[1] / "embedded" / "sample-train-v2.0.json"
+NUM_EXAMPLES = 3
+
+
+def keep(out: Path, folder: Path, mlm: str, glove: str, note: str = "") -> None:
+    """Keep what a finished set's card needs; run it on the machine that built the set.
+
+    Args:
+        out: the finished set.
+        folder: where to.
+        mlm, glove: what makes the examples, as `augment.preview` takes them.
+        note: a sentence on how its times were taken.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    manifest = read_manifest(out)
+    record = json.loads((out / RUN).read_bytes())
+    record |= {"processor": processor(), "note": note}
+    kept = {key: record[key] for key in RUN_KEYS}
+    write_atomic(folder / RUN, to_json(kept))
+    write_atomic(folder / EXAMPLES, to_json(make_examples(manifest["plan"], mlm, glove)))
+    write_atomic(folder / PICTURE, draw_set(manifest))
+    write_atomic(folder / "manifest.json", (out / "manifest.json").read_bytes())
+
+
+def make_examples(plan: dict[str, Any], mlm: str, glove: str) -> dict[str, Any]:
+    """Make one copy of each of the bundled sample's first paragraphs, with a set's knobs."""
+    from augment.augmenter import Augmenter
+    from augment.squad import read_squad
+    from augment.variants.marks import mark
+
+    masking = (plan["masked_lm"] or {}).get("masking", "spread")
+    augmenter = Augmenter.load(
+        mlm,
+        glove,
+        num_candidates=plan["num_candidates"],
+        masking=masking,
+        words=plan["words"],
+    )
+    texts = []
+    for paragraph in read_squad(SAMPLE).paragraphs[:NUM_EXAMPLES]:
+        answers = [answer for question in paragraph.questions for answer in question.answers]
+        [variant] = augmenter.augment(
+            paragraph.context,
+            answers,
+            copies=1,
+            replace_probability=plan["replace_probability"],
+            seed=plan["seed"],
+            keep_words=plan["keep_words"],
+        )
+        with redirect_stdout(StringIO()):  # not a terminal: marks, no escape sequences
+            texts.append(mark(variant.text, variant.answers, variant.replaced))
+    return {"mlm": Path(mlm).name, "glove": Path(glove).name, "texts": texts}

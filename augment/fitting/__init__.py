@@ -1,0 +1,1 @@
+"""GloVe vectors and masked LMs fitted to a text."""

@@ -1,0 +1,98 @@
+"""Count which words stand near which: the table that GloVe is fitted to."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import chain
+
+import numpy as np
+from numpy.typing import NDArray
+
+from augment.variants.words import find_words
+
+CHUNK_WORDS = 200_000  # words counted at a time; bounds memory, does not change the counts
+
+
+@dataclass(frozen=True)
+class Cooccurrence:
+    """Weighted counts of unordered pairs of words, each pair once."""
+
+    first: NDArray[np.int32]
+    second: NDArray[np.int32]
+    """Not below `first`."""
+    count: NDArray[np.float64]
+    """Sum over occurrences of 1 / distance in words; twice that for a word with itself."""
+
+
+def lower_words(text: str) -> list[str]:
+    """Give the words and punctuation marks of a text in lower case."""
+    return [text[start:end].lower() for start, end in find_words(text)]
+
+
+def count_vocabulary(texts: Iterable[Sequence[str]], min_count: int) -> list[str]:
+    """List the words that occur `min_count` times or more: by frequency, then by spelling."""
+    counts = Counter(chain.from_iterable(texts))
+    kept = [word for word, number in counts.items() if number >= min_count]
+    return sorted(kept, key=lambda word: (-counts[word], word))
+
+
+def count_pairs(
+    texts: Sequence[Sequence[str]], vocabulary: Sequence[str], window: int
+) -> Cooccurrence:
+    """Count pairs of words at most `window` apart within a text.
+
+    Words outside the vocabulary are taken out first, so that their neighbours move together.
+    Source: GloVe (Pennington et al. 2014), section 4.2; the published tool counts a word's
+        pairs with itself from both sides, and so does this.
+    """
+    index = {word: number for number, word in enumerate(vocabulary)}
+    keys, sums = [], []
+    for chunk in _chunks(texts, index):
+        pair, weight = _pairs_of_chunk(chunk, window, len(index))
+        keys.append(pair)
+        sums.append(weight)
+    pair, weight = _add_up(np.concatenate(keys), np.concatenate(sums))
+    first, second = np.divmod(pair, len(index))
+    weight[first == second] *= 2
+    return Cooccurrence(first.astype(np.int32), second.astype(np.int32), weight)
+
+
+def _chunks(
+    texts: Sequence[Sequence[str]], index: dict[str, int]
+) -> Iterable[list[NDArray[np.int64]]]:
+    """Give texts as word numbers, some hundred thousand words at a time."""
+    chunk: list[NDArray[np.int64]] = []
+    gathered = 0
+    for text in texts:
+        chunk.append(np.array([index[word] for word in text if word in index], np.int64))
+        gathered += len(chunk[-1])
+        if gathered >= CHUNK_WORDS:
+            yield chunk
+            chunk, gathered = [], 0
+    yield chunk
+
+
+def _pairs_of_chunk(
+    texts: list[NDArray[np.int64]], window: int, size: int
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    words = np.concatenate([*texts, np.empty(0, np.int64)])
+    owner = np.repeat(np.arange(len(texts)), [len(text) for text in texts])
+    keys, weights = [np.empty(0, np.int64)], [np.empty(0)]
+    for distance in range(1, window + 1):
+        same_text = owner[distance:] == owner[:-distance]
+        left, right = words[:-distance][same_text], words[distance:][same_text]
+        keys.append(np.minimum(left, right) * size + np.maximum(left, right))
+        weights.append(np.full(len(left), 1 / distance))
+    return _add_up(np.concatenate(keys), np.concatenate(weights))
+
+
+def _add_up(
+    keys: NDArray[np.int64], weights: NDArray[np.float64]
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Give the distinct keys, ascending, with the sums of their weights."""
+    if not len(keys):
+        return keys, weights
+    order = np.argsort(keys, kind="stable")
+    keys, weights = keys[order], weights[order]
+    begins = np.flatnonzero(np.concatenate([[True], keys[1:] != keys[:-1]]))
+    return keys[begins], np.add.reduceat(weights, begins)

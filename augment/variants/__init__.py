@@ -1,0 +1,1 @@
+"""From a text to its variants: words, candidates, replacement."""

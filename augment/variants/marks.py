@@ -1,0 +1,35 @@
+"""Show a variant as text: replaced words and answers marked."""
+
+import sys
+from collections.abc import Sequence
+
+from augment.base.paragraphs import Answer
+
+OPENING, CLOSING = "<", ">"
+
+UNDERLINE, PLAIN = "\033[4m", "\033[0m"
+
+
+def mark(text: str, answers: Sequence[Answer], replaced: Sequence[tuple[int, int, str]]) -> str:
+    """Mark answers and replaced words in a text."""
+    begin, end = (UNDERLINE, PLAIN) if sys.stdout.isatty() else (OPENING, CLOSING)
+    inserts = [(start, 3, "[") for start, _, _ in replaced]  # at one place: ends first
+    inserts += [(stop, 0, f"|{old}]") for _, stop, old in replaced]
+    for first, last in _merged([(answer.start, answer.end) for answer in answers]):
+        inserts += [(first, 2, begin), (last, 1, end)]
+    pieces, done = [], 0
+    for at, _, mark in sorted(inserts):
+        pieces += [text[done:at], mark]
+        done = at
+    return "".join([*pieces, text[done:]])
+
+
+def _merged(spans: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Join spans that overlap."""
+    joined: list[tuple[int, int]] = []
+    for start, end in sorted(spans):
+        if joined and start < joined[-1][1]:
+            joined[-1] = (joined[-1][0], max(end, joined[-1][1]))
+        else:
+            joined.append((start, end))
+    return joined

@@ -1,0 +1,1 @@
+"""The predecessors' way, to compare with."""

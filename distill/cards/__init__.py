@@ -1,0 +1,1 @@
+"""Cards of students and of recipes, and the figures that they quote."""

@@ -1,0 +1,1 @@
+"""Teachers and students, and the losses between them."""

@@ -1,0 +1,166 @@
+"""What a teacher says of a batch, and its logits kept on disk.
+
+A teacher is in eval mode, needs no gradients, and stands outside of what is trained and saved.
+"""
+
+import hashlib
+import json
+import sys
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from augment.base.commit import locked, write_atomic
+from augment.base.records import default_cache
+from distill.models.attention import capture_attention, fast_attention
+from distill.models.distiller import model_inputs
+from distill.rows.batches import Batches
+from distill.rows.features import Features
+from eval.reading.encoder import encoder_of
+
+CHUNK = 4096
+"""Windows whose logits are made between two writes to disk."""
+Targets = Callable[[dict[str, Tensor]], dict[str, Any]]
+"""From a batch to what the teacher adds to it, as arguments of the distiller's `forward`."""
+
+
+class IntermediateTeacher:
+    """Gives the hidden states and heads of the matched layers of a frozen teacher."""
+
+    def __init__(self, model: Any, layer_map: Sequence[int], *, attention: bool) -> None:
+        self.encoder = encoder_of(model)
+        self.layer_map = tuple(layer_map)
+        self.captured = None
+        if attention:
+            self.captured = capture_attention(model, self.layer_map)
+        else:
+            fast_attention(model)
+
+    @torch.no_grad()
+    def __call__(self, batch: dict[str, Tensor]) -> dict[str, Any]:
+        """Give `teacher_hidden` and `teacher_heads` of a batch."""
+        inputs = model_inputs(self.encoder, batch)
+        hidden = self.encoder(**inputs, output_hidden_states=True).hidden_states
+        return {
+            "teacher_hidden": [hidden[layer] for layer in (0, *self.layer_map)],
+            "teacher_heads": self.captured.take() if self.captured else [],
+        }
+
+
+class SpanTeacher:
+    """Gives the start and end logits of a frozen teacher, computed anew for each batch.
+
+    The span head runs in float32: in bfloat16 logits from 8 to 16 would be 0.06 apart.
+    """
+
+    def __init__(self, model: Any) -> None:
+        fast_attention(model)
+        self.model = model
+        model.qa_outputs.float().register_forward_pre_hook(lambda _, inputs: (inputs[0].float(),))
+
+    @torch.no_grad()
+    def __call__(self, batch: dict[str, Tensor]) -> dict[str, Any]:
+        """Give `teacher_start` and `teacher_end` of a batch, float32."""
+        output = self.model(**model_inputs(self.model, batch))
+        return {
+            "teacher_start": output.start_logits.float(),
+            "teacher_end": output.end_logits.float(),
+        }
+
+
+class TeacherLogits:
+    """Start and end logits of every window that a training reads, float32, memory-mapped.
+
+    `logits` is (tokens, 2); `done` is (windows,), 1 where a window's are on disk.
+
+    The files lie in the cache under the hash of the windows and of what the teacher is. A window
+    is computed once, whichever epoch or run asks for it first; an interrupted computation goes
+    on, since a window counts as done only when its logits are on disk.
+    """
+
+    def __init__(
+        self, features: Features, teacher_sha256: str, dtype: str, cache: Path | None = None
+    ) -> None:
+        described = {"features": features.key, "teacher": teacher_sha256, "dtype": dtype}
+        text = json.dumps(described, sort_keys=True)
+        self.key = hashlib.sha256(text.encode()).hexdigest()
+        self.features = features
+        self.folder = (cache or default_cache()) / f"logits-{self.key[:16]}"
+        self._open()
+
+    def read(self, flat: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Give the start and end logits of tokens, by their places in `features.tokens`."""
+        both = self.logits[flat]
+        return both[..., 0], both[..., 1]
+
+    def missing(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Of some rows, give those whose logits are not there yet, longest first."""
+        wanted = np.unique(rows)
+        wanted = wanted[np.asarray(self.done[wanted]) == 0]
+        order = np.argsort(-self.features.lengths[wanted], kind="stable")
+        longest_first: NDArray[np.int64] = wanted[order]
+        return longest_first
+
+    def fill(self, rows: NDArray[np.int64], model: Any, batch_size: int) -> int:
+        """Compute the logits of those of `rows` that are missing; give their number."""
+        from tqdm import tqdm
+
+        with locked(self.folder.with_suffix(".lock"), wait=True):
+            missing = self.missing(rows)
+            if not len(missing):
+                return 0
+            batches = Batches(self.features, 0, batch_size, 1, 0)
+            teacher = SpanTeacher(model)
+            hidden = None if sys.stderr.isatty() else True
+            with tqdm(total=len(missing), desc="teacher", unit=" windows", disable=hidden) as bar:
+                for start in range(0, len(missing), CHUNK):
+                    chunk = missing[start : start + CHUNK]
+                    for place in range(0, len(chunk), batch_size):
+                        self._compute(chunk[place : place + batch_size], batches, teacher)
+                        bar.update(len(chunk[place : place + batch_size]))
+                    self.logits.flush()
+                    self.done[chunk] = 1
+                    self.done.flush()
+            return len(missing)
+
+    def _compute(self, rows: NDArray[np.int64], batches: Batches, teacher: SpanTeacher) -> None:
+        batch = batches.collate(rows)
+        device = teacher.model.device
+        given = teacher({name: tensor.to(device) for name, tensor in batch.items()})
+        both = torch.stack([given["teacher_start"], given["teacher_end"]], -1).cpu().numpy()
+        for row, logits in zip(rows, both, strict=True):
+            start, length = self.features.starts[row], self.features.lengths[row]
+            if not np.isfinite(logits[:length]).all():
+                raise ValueError(
+                    "the teacher gives NaN or infinite logits; try --dtype float32, and check "
+                    "that its training ended well"
+                )
+            self.logits[start : start + length] = logits[:length]
+
+    def _open(self) -> None:
+        """Map the files, made first (sparse, nothing done) unless both are there, whole.
+
+        Under the lock: a file that is replaced while another process maps the old one would take
+        that one's logits with it.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        sizes = {"logits.bin": 8 * len(self.features.tokens), "done.bin": len(self.features)}
+        paths = {name: self.folder / name for name in sizes}
+        with locked(self.folder.with_suffix(".lock"), wait=True):
+            if any(not p.is_file() or p.stat().st_size != sizes[n] for n, p in paths.items()):
+                for name in ("done.bin", "logits.bin"):  # nothing is done before it is forgotten
+                    write_atomic(paths[name], partial(_sparse, sizes[name]))
+        shape = (len(self.features.tokens), 2)
+        self.logits = np.memmap(paths["logits.bin"], np.float32, "r+", shape=shape)
+        self.done = np.memmap(paths["done.bin"], np.uint8, "r+")
+
+
+def _sparse(size: int, path: Path) -> None:
+    with path.open("wb") as file:
+        file.truncate(size)

@@ -1,0 +1,1 @@
+"""From rows of a set to the batches of every step."""

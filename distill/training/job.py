@@ -1,0 +1,257 @@
+"""What a training is asked to do, and what of it lies on disk already."""
+
+import json
+import os
+import shutil
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from augment.base.command import UsageError, to_json
+from augment.base.commit import locked, write_atomic
+from augment.base.records import differences
+from augment.variants.models import pick_dtype
+from distill.cards.measured import read_json
+from distill.models.student import FROM_TEACHER
+from distill.recipes import Recipe, Stage
+from distill.rows.features import Source, find_source
+from distill.training.trainer import Place
+from eval.predict import shown_name, weights_sha256
+from eval.reading.reader import pick_device
+from eval.reading.windows import WindowRule
+from eval.scoring.gold import read_gold
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """A recipe with the rows it is to run on, and where the student goes."""
+
+    recipe: Recipe
+    """Student, stages, windows, seed."""
+    output: Path
+    """The student's folder."""
+    data: str | None
+    """A folder made by `augment.build`, a SQuAD JSON file, or a hub data set id."""
+    text: tuple[Path, ...] = ()
+    """Plain text, a paragraph a line."""
+    dev: str | None = None
+    """The finished student is scored on it."""
+    dev_steps: int | None = None
+    """Score every so many steps, too."""
+    dev_limit: int | None = None
+    """Use so many paragraphs for that."""
+    max_steps: int | None = None
+    """Limits every stage."""
+    accumulation: int = 1
+    """Micro-batches of a step, in each process."""
+    save_steps: int = 1000
+    """Steps between checkpoints."""
+    logging_steps: int = 50
+    """Steps between log entries."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where to train."""
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """Of the matrix products."""
+    cache_logits: bool = True
+    """Keep the teacher's logits on disk."""
+    allow_bin: bool = False
+    """Also read pytorch_model.bin."""
+    overwrite: bool = False
+    """Replace what lies in `output`."""
+
+    def __post_init__(self) -> None:
+        if not self.output.name:
+            raise UsageError(f"OUTPUT {self.output}: name the folder that is to be made")
+        for name in ("max_steps", "dev_steps", "dev_limit", "accumulation", "save_steps"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise UsageError(f"--{name.replace('_', '-')} {value}: must be 1 or more")
+        if self.logging_steps < 1:
+            raise UsageError(f"--logging-steps {self.logging_steps}: must be 1 or more")
+        if self.dev is None and self.dev_steps is not None:
+            raise UsageError("--dev-steps scores on what? name a dev set with --dev")
+        parts = self.num_processes * self.accumulation
+        for index, stage in enumerate(self.recipe.stages):
+            if stage.batch_size % parts:
+                raise UsageError(
+                    f"--stages.{index}.batch-size {stage.batch_size}: does not split into {parts} "
+                    "equal micro-batches (processes times accumulation)"
+                )
+
+    @property
+    def num_processes(self) -> int:
+        """How many processes `torchrun` started."""
+        return int(os.environ.get("WORLD_SIZE", "1"))
+
+    @property
+    def incomplete(self) -> Path:
+        """Where everything is made."""
+        return self.output.with_name(self.output.name + ".incomplete")
+
+    @property
+    def rule(self) -> WindowRule:
+        """How windows are cut."""
+        return WindowRule(
+            max_seq_length=self.recipe.max_seq_length,
+            doc_stride=self.recipe.doc_stride,
+            max_query_length=self.recipe.max_query_length,
+        )
+
+    @property
+    def place(self) -> Place:
+        """Where and how its stages run."""
+        device = pick_device(self.device).type
+        if (self.dtype, device) == ("float16", "cpu"):
+            raise UsageError("--dtype float16: a CPU trains in bfloat16 or float32")
+        return Place(
+            device=device,
+            dtype=pick_dtype(self.dtype, device),
+            num_processes=self.num_processes,
+            accumulation=self.accumulation,
+            save_steps=self.save_steps,
+            logging_steps=self.logging_steps,
+            num_workers=0 if device == "cpu" else 2,
+        )
+
+    def stage_folder(self, index: int) -> Path:
+        """Give the folder of a stage's student."""
+        name = f"{index + 1}-{self.recipe.stages[index].kind}"
+        return self.incomplete / "stages" / name
+
+
+def launch_rank() -> int:
+    """Give this process's rank, also before the processes have met."""
+    return int(os.environ.get("RANK", "0"))
+
+
+@contextmanager
+def alone(job: Job) -> Iterator[None]:
+    """Keep a second run out; the other processes of this one come along."""
+    if launch_rank():
+        yield
+        return
+    with locked(job.output.with_name(job.output.name + ".lock")):
+        yield
+
+
+def find_sources(job: Job) -> list[Source]:
+    """Find every stage's rows, checked.
+
+    Raises:
+        UsageError: rows that no flag names.
+        ValueError, FileNotFoundError: rows that are not there, or fail their check.
+    """
+    return [_find_source(job, index) for index in range(len(job.recipe.stages))]
+
+
+def _find_source(job: Job, index: int) -> Source:
+    stage = job.recipe.stages[index]
+    if stage.rows == "text" and not job.text:
+        raise UsageError(f"stage {index + 1} trains on plain text; name files with --text")
+    if stage.rows != "text" and job.data is None:
+        raise UsageError(f"stage {index + 1} trains on {stage.rows} rows; name them with --data")
+    source = find_source(stage.rows, job.data, job.text)
+    if stage.rows == "augmented" and source.copies == 0 and not launch_rank():
+        print(
+            f"{source.name}: no copies in it; stage {index + 1} trains on the originals alone",
+            file=sys.stderr,
+        )
+    return source
+
+
+def plan_of(job: Job, sources: Sequence[Source]) -> dict[str, Any]:
+    """Gather what decides the result."""
+    recipe = job.recipe
+    models = {
+        f"stages.{index}.teacher": model_identity(stage.teacher)
+        for index, stage in enumerate(recipe.stages)
+        if stage.teacher
+    }
+    student = recipe.student
+    if not student.startswith(FROM_TEACHER):
+        models["student"], student = model_identity(student), shown_name(student)
+    stages = [shown_stage(stage) for stage in recipe.stages]
+    plan = {
+        "recipe": {**asdict(recipe), "student": student, "stages": stages},
+        "rows": [{"kind": s.kind, "name": s.name, "sha256": s.sha256} for s in sources],
+        "models": models,
+        "max_steps": job.max_steps,
+        "dtype": job.place.dtype,
+    }
+    value: dict[str, Any] = json.loads(json.dumps(plan))  # as it will be read again
+    return value
+
+
+def shown_stage(stage: Stage) -> dict[str, Any]:
+    """Name the teacher by its folder's name alone: the rest is this machine's."""
+    teacher = None if stage.teacher is None else shown_name(stage.teacher)
+    return {**asdict(stage), "teacher": teacher}
+
+
+def model_identity(name: str) -> str:
+    """Give the hash of a checkpoint folder's files, or the commit of a hub repository.
+
+    Raises:
+        FileNotFoundError: nothing of that name.
+    """
+    folder_hash = weights_sha256(name)
+    if folder_hash is not None:
+        return folder_hash
+    from transformers import AutoConfig
+
+    try:
+        return str(AutoConfig.from_pretrained(name)._commit_hash)
+    except OSError as error:
+        raise FileNotFoundError(
+            f"{name}: no such folder, and no model hub gave it; name a folder or a hub id with "
+            "--teacher or --student"
+        ) from error
+
+
+def find_finished(job: Job, plan: dict[str, Any]) -> dict[str, Any] | None:
+    """Give the record of an equal job that is done; see that an unfinished one is this job's.
+
+    Raises:
+        UsageError: something else lies there, and may not be replaced.
+    """
+    places = ((job.output, "training.json"), (job.incomplete, "plan.json"))
+    for folder, name in places:
+        if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+            continue
+        if folder == job.incomplete and launch_rank():
+            continue  # the first process sees to it
+        if folder == job.incomplete and not any(path.is_file() for path in folder.rglob("*")):
+            continue  # killed before its plan was written
+        if not (folder / name).is_file():
+            raise UsageError(
+                f"{folder}: exists and was not made here (no {name}); choose another OUTPUT, or "
+                "move it away"
+            )
+        found = read_json(folder / name)
+        record = found if folder == job.output else {"plan": found}
+        different = differences(record.get("plan", {}), plan)
+        if different and not job.overwrite:
+            raise UsageError(
+                f"{folder} was made otherwise; pass --overwrite to replace it:\n  "
+                + "\n  ".join(different)
+            )
+        if folder == job.output and not different and not job.overwrite:
+            if job.dev is not None and record.get("dev_sha256") != read_gold(job.dev)[1]:
+                print(
+                    f"{job.output}: not scored on {shown_name(job.dev)}; use eval.predict",
+                    file=sys.stderr,
+                )
+            return record
+        if folder == job.incomplete and different:
+            shutil.rmtree(folder)
+    return None
+
+
+def start(job: Job, plan: dict[str, Any]) -> None:
+    """Make the folder in which everything is made."""
+    if launch_rank() == 0:
+        (job.incomplete / "stages").mkdir(parents=True, exist_ok=True)
+        write_atomic(job.incomplete / "plan.json", to_json(plan))

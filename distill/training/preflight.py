@@ -1,0 +1,135 @@
+"""Load the models of a training before it starts: do they exist, fit, and agree?"""
+
+from typing import Any
+
+from transformers import AutoTokenizer
+
+from augment.base.command import UsageError
+from distill.models.student import (
+    FROM_TEACHER,
+    check_layer_map,
+    check_same_tokenizer,
+    load_teacher,
+    make_student,
+    uniform_layer_map,
+)
+from distill.prune.masks import block_grid
+from distill.recipes import PruningStage, Stage
+from distill.training.job import Job
+from eval.reading.encoder import layers_of, parts_of, positions_of
+from eval.scoring.gold import read_gold
+
+
+def check_models(job: Job) -> tuple[Any, Any]:
+    """Load every model once, before hours are spent.
+
+    Returns:
+        The student as it is before the first stage, and its tokenizer.
+
+    Raises:
+        UsageError: models that the recipe's settings do not suit.
+        ValueError, OSError: a model that cannot be loaded, or is no teacher of this student.
+    """
+    recipe = job.recipe
+    _check_dev(job)
+    student, tokenizer = _new_student(job)
+    num_layers = len(layers_of(student))
+    _check_fit(job, student, tokenizer, recipe.student)
+    _check_pruning(job, student)
+    pruned = hasattr(student, "pruned")
+    for index, stage in enumerate(recipe.stages):
+        pruned = pruned or isinstance(stage, PruningStage)
+        if stage.teacher is None:
+            continue
+        teacher_tokenizer, teacher = load_teacher(
+            stage.teacher, span_head=stage.kind == "prediction", allow_bin=job.allow_bin
+        )
+        check_same_tokenizer(teacher_tokenizer, tokenizer, (stage.teacher, recipe.student))
+        _check_fit(job, teacher, teacher_tokenizer, stage.teacher)
+        if stage.kind == "intermediate":
+            settle_layer_map(stage, num_layers, teacher)
+            if stage.attention_weight and (pruned or hasattr(teacher, "pruned")):
+                raise UsageError(
+                    f"stage {index + 1}: the attention of a pruned model cannot be compared, it "
+                    f"lacks heads; pass --stages.{index}.attention-weight 0"
+                )
+            heads = student.config.num_attention_heads, teacher.config.num_attention_heads
+            if stage.attention_weight and heads[0] != heads[1]:
+                raise UsageError(
+                    f"stage {index + 1}: the student has {heads[0]} attention heads, "
+                    f"{stage.teacher} has {heads[1]}; their attention cannot be compared; pass "
+                    f"--stages.{index}.attention-weight 0"
+                )
+    return student, tokenizer
+
+
+def _check_pruning(job: Job, student: Any) -> None:
+    """See that every pruning stage's blocks divide what there will be.
+
+    Raises:
+        UsageError: blocks after a stage that removes single neurons.
+        ValueError: blocks that do not divide, or a model whose layers pruning does not know.
+    """
+    by_neuron = False
+    for index, stage in enumerate(job.recipe.stages):
+        if not isinstance(stage, PruningStage):
+            continue
+        for parts in parts_of(student):
+            for kind, linear in parts.linears().items():
+                block_grid(linear, kind, stage)
+        if by_neuron and stage.dense_block is not None:
+            raise UsageError(
+                f"stage {index + 1}: an earlier one removes single neurons, so blocks no longer "
+                f"fit; pass --stages.{index}.dense-block None"
+            )
+        by_neuron = by_neuron or stage.dense_block is None
+
+
+def _check_dev(job: Job) -> None:
+    """See that the dev set is there and fits the recipe's score, before the training."""
+    if job.dev is None:
+        return
+    without = [question.id for question in read_gold(job.dev)[0] if not question.answers]
+    if without and job.recipe.score == "squad_v1":
+        raise UsageError(
+            f"{job.dev}: {len(without)} questions without an answer, such as {without[0]}; "
+            "SQuAD 1.1's score has no place for them"
+        )
+
+
+def _check_fit(job: Job, model: Any, tokenizer: Any, name: str) -> None:
+    """See that windows fit the positions, and that the tokenizer is the model's."""
+    size = model.config.vocab_size
+    if not size / 2 < len(tokenizer) <= size:  # transformers makes one up where there is none
+        raise ValueError(
+            f"{name}: a vocabulary of {len(tokenizer):,} tokens for a model of {size:,}; are its "
+            "tokenizer's files there?"
+        )
+    limits = (positions_of(model.config), tokenizer.model_max_length)
+    limit = min(limit for limit in limits if limit)
+    if job.recipe.max_seq_length > limit:
+        raise UsageError(
+            f"max_seq_length {job.recipe.max_seq_length}: {name} has {limit} positions; pass "
+            f"--max-seq-length {limit} or less"
+        )
+
+
+def settle_layer_map(stage: Stage, num_layers: int, teacher: Any) -> tuple[int, ...]:
+    """Give the teacher layer of each student layer, uniform where the stage names none."""
+    num_teacher_layers = len(layers_of(teacher))
+    layer_map = stage.layer_map or uniform_layer_map(num_layers, num_teacher_layers)
+    check_layer_map(layer_map, num_layers, num_teacher_layers)
+    return layer_map
+
+
+def _new_student(job: Job) -> tuple[Any, Any]:
+    """Make the student as it is before the first stage; with its tokenizer."""
+    spec = job.recipe.student
+    teacher, source = None, spec
+    if spec.startswith(FROM_TEACHER):
+        source = job.recipe.stages[-1].teacher or ""
+        if not source:
+            raise UsageError(f"student {spec}: the last stage has no teacher to take layers from")
+        _, teacher = load_teacher(source, span_head=True, allow_bin=job.allow_bin)
+    student = make_student(spec, teacher, job.recipe.seed, allow_bin=job.allow_bin)
+    return student, AutoTokenizer.from_pretrained(source)

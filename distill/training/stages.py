@@ -1,0 +1,275 @@
+"""Run a recipe's stages in order, each kept, to a finished checkpoint that says how it was made.
+
+Everything is made in OUTPUT.incomplete and renamed at the end. A stage that is done is not run
+again; one that was killed goes on from its last whole checkpoint.
+"""
+
+import gc
+import json
+import math
+import shutil
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from augment.base.command import to_json, versions
+from augment.base.commit import rename_folder, write_atomic
+from distill.cards.model_card import write_card
+from distill.models.distiller import IntermediateDistiller, SpanDistiller
+from distill.models.student import load_teacher, make_student
+from distill.models.teacher import IntermediateTeacher, SpanTeacher, Targets, TeacherLogits
+from distill.prune.compaction import compact
+from distill.prune.masks import Pruner
+from distill.recipes import PruningStage
+from distill.rows.batches import Batches
+from distill.rows.features import Source, load_features
+from distill.training.dev_score import DevScore, score_finished
+from distill.training.hardware import EnergyMeter, describe_hardware
+from distill.training.job import (
+    Job,
+    alone,
+    find_finished,
+    find_sources,
+    launch_rank,
+    model_identity,
+    plan_of,
+    shown_stage,
+    start,
+)
+from distill.training.preflight import check_models, settle_layer_map
+from distill.training.pruning import PruningSchedule, pruning_groups
+from distill.training.trainer import check_gpus, parameter_groups, train_stage
+from eval.predict import weights_sha256
+from eval.reading.encoder import layers_of
+from eval.reading.reader import pick_device
+from eval.scoring.gold import read_gold
+
+TEACHER_BATCH = 2
+"""Times the training's micro-batch: what fits where nothing is kept for a backward pass."""
+STAGE_RECORD = "stage.json"
+
+
+def distil(job: Job) -> dict[str, Any]:
+    """Run the job to its end and give the record that lies in OUTPUT/training.json.
+
+    Raises:
+        UsageError: what was asked for cannot be done, or something else lies in OUTPUT.
+        ValueError: data or a model that does not fit; nothing has been trained then.
+    """
+    if job.place.device == "cuda":
+        torch.cuda.set_device(pick_device(job.device))
+    check_gpus(job.place)
+    job.output.parent.mkdir(parents=True, exist_ok=True)
+    with alone(job):
+        sources = find_sources(job)
+        plan = plan_of(job, sources)
+        record = find_finished(job, plan)
+        if record is not None:
+            print(f"{job.output}: complete already")
+            return record
+        student, tokenizer = check_models(job)
+        start(job, plan)
+        records = [
+            _run_stage(job, index, source, plan, student, tokenizer)
+            for index, source in enumerate(sources)
+        ]
+        return _finish(job, plan, records)
+
+
+def _run_stage(
+    job: Job, index: int, source: Source, plan: dict[str, Any], student: Any, tokenizer: Any
+) -> dict[str, Any]:
+    """Run a stage from the one before, and keep its student; or give the record of a done one.
+
+    `student` is the first stage's.
+    """
+    folder = job.stage_folder(index)
+    record_path = folder / STAGE_RECORD
+    if record_path.is_file():
+        done: dict[str, Any] = json.loads(record_path.read_bytes())
+        return done
+    began = time.monotonic()
+    stage, place = job.recipe.stages[index], job.place
+    seed = job.recipe.seed + index
+    if index:
+        student = make_student(str(job.stage_folder(index - 1)), None, seed)
+    teacher, teacher_tokenizer = None, tokenizer
+    if stage.teacher and stage.kind != "supervised":
+        teacher_tokenizer, teacher = load_teacher(
+            stage.teacher, span_head=stage.kind == "prediction", allow_bin=job.allow_bin
+        )
+        if model_identity(stage.teacher) != plan["models"][f"stages.{index}.teacher"]:
+            raise RuntimeError(f"{stage.teacher}: changed since this run began; start anew")
+        teacher.to(place.device, getattr(torch, place.dtype))
+    features = load_features(source, teacher_tokenizer, job.rule)
+    num_steps = math.ceil(stage.epochs * math.ceil(len(features) / stage.batch_size))
+    batches = Batches(
+        features,
+        min(num_steps, job.max_steps or num_steps),
+        stage.batch_size,
+        place.num_processes * place.accumulation,
+        seed,
+        pad_to=job.recipe.max_seq_length if stage.count_padding else None,
+    )
+    torch.manual_seed(seed)
+    pruner = Pruner(student, stage) if isinstance(stage, PruningStage) else None
+    distiller, targets, counts = _prepare(job, index, student, teacher, batches, pruner)
+    if targets is None:
+        teacher = None  # its logits are on disk
+        gc.collect()
+    work = folder.with_name(folder.name + ".incomplete")
+    prepared = time.monotonic() - began
+    meter = EnergyMeter()
+    with meter:
+        result = train_stage(
+            distiller,
+            stage,
+            batches,
+            targets,
+            place,
+            work / "checkpoints",
+            callbacks=_callbacks(job, index, student, tokenizer, pruner),
+            groups=pruning_groups if pruner else parameter_groups,
+        )
+    record = {
+        "stage": shown_stage(stage),
+        "windows": features.counts,
+        "teacher_windows_computed": counts,
+        "preparing_seconds": round(prepared, 1),
+        "energy_kwh": meter.kwh,
+        **result,
+    }
+    if isinstance(stage, PruningStage):
+        compact(student, drop_uniform_heads=stage.drop_uniform_heads)
+    if launch_rank() == 0:
+        _keep_stage(student, tokenizer, record, work, folder)
+    _wait_for_all()
+    if launch_rank() == 0:
+        rate = record["examples"] / max(record["seconds"], 1e-9)
+        losses = ", ".join(f"{k} {v:.4g}" for k, v in record["last_losses"].items())
+        print(
+            f"stage {index + 1}, {stage.kind}: {record['steps']:,} steps, "
+            f"{record['examples']:,} examples, {rate:.1f} a second; {losses}",
+            flush=True,
+        )
+    return record
+
+
+def _prepare(
+    job: Job, index: int, student: Any, teacher: Any, batches: Batches, pruner: Pruner | None
+) -> tuple[Any, Targets | None, int]:
+    """Pair the student with what teaches it.
+
+    Returns:
+        The distiller; what the teacher adds to a batch (None where the batches have its logits or
+        nobody teaches); and how many windows' logits were computed for the cache.
+    """
+    stage = job.recipe.stages[index]
+    if stage.kind == "intermediate":
+        distiller = IntermediateDistiller(student, teacher.config.hidden_size, stage)
+        layer_map = settle_layer_map(stage, len(layers_of(student)), teacher)
+        attention = bool(stage.attention_weight)
+        return distiller, IntermediateTeacher(teacher, layer_map, attention=attention), 0
+    spans = SpanDistiller(student, stage, [pruner] if pruner else [])
+    if stage.kind == "supervised" or not stage.kd_weight:
+        return spans, None, 0
+    if not job.cache_logits or stage.count_padding:  # the cache holds real tokens alone
+        return spans, SpanTeacher(teacher), 0
+    assert stage.teacher is not None  # checked by the recipe
+    batches.logits = TeacherLogits(batches.features, model_identity(stage.teacher), job.place.dtype)
+    rows = np.concatenate([batches.step_rows(step) for step in range(batches.num_steps)])
+    size = TEACHER_BATCH * stage.batch_size // batches.micro_batches
+    return spans, None, batches.logits.fill(rows, teacher, size)
+
+
+def _callbacks(
+    job: Job, index: int, student: Any, tokenizer: Any, pruner: Pruner | None
+) -> list[Any]:
+    from transformers.integrations import TensorBoardCallback
+    from transformers.integrations.integration_utils import is_tensorboard_available
+
+    callbacks: list[Any] = [PruningSchedule(pruner)] if pruner else []
+    if is_tensorboard_available() and launch_rank() == 0:
+        from torch.utils.tensorboard.writer import SummaryWriter
+
+        folder = job.incomplete / "logs" / job.stage_folder(index).name
+        writer = SummaryWriter(str(folder))
+        callbacks.append(TensorBoardCallback(tb_writer=writer))
+    spans = job.recipe.stages[index].kind != "intermediate"
+    if job.dev_steps is not None and spans:
+        callbacks.append(DevScore(student, tokenizer, job))
+    return callbacks
+
+
+def _keep_stage(
+    student: Any, tokenizer: Any, record: dict[str, Any], work: Path, folder: Path
+) -> None:
+    """Put a stage's student in place: whole, or not at all."""
+    made = work / "student"
+    shutil.rmtree(made, ignore_errors=True)
+    save_student(student, tokenizer, made)
+    write_atomic(made / STAGE_RECORD, to_json(record))
+    rename_folder(made, folder)
+    shutil.rmtree(work)
+
+
+def save_student(student: Any, tokenizer: Any, folder: Path) -> None:
+    """Write a student as an ordinary checkpoint: no hook, no capture, PyTorch's own attention.
+
+    A pruned one goes with its pruning.json.
+    """
+    student.set_attn_implementation("sdpa")
+    student.save_pretrained(folder)
+    tokenizer.backend_tokenizer.no_truncation()
+    tokenizer.backend_tokenizer.no_padding()
+    tokenizer.save_pretrained(folder)
+
+
+def _wait_for_all() -> None:
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.barrier()
+
+
+def _finish(job: Job, plan: dict[str, Any], records: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Copy the last stage's student up, score it, write the record and the card, rename."""
+    if launch_rank() == 0:
+        last = job.stage_folder(len(records) - 1)
+        for path in last.iterdir():
+            if path.name != STAGE_RECORD:
+                shutil.copy2(path, job.incomplete / path.name)
+    _wait_for_all()
+    scores = score_finished(job.incomplete, job.dev, job.recipe, job.place) if job.dev else None
+    if launch_rank():
+        return {}  # the first process has the record, and renames the folder
+    record = {
+        "plan": plan,
+        "stages": list(records),
+        "scores": scores,
+        "dev_sha256": read_gold(job.dev)[1] if job.dev else None,
+        "weights_sha256": weights_sha256(job.stage_folder(len(records) - 1)),
+        "parameters": _count_parameters(job.incomplete),
+        "hardware": describe_hardware(job.place),
+        "seconds": round(sum(s["seconds"] + s["preparing_seconds"] for s in records), 1),
+        "versions": versions(),
+    }
+    write_atomic(job.incomplete / "training.json", to_json(record))
+    write_card(job.incomplete)
+    replaced = job.output.with_name(f".{job.output.name}.replaced")
+    if job.output.exists():  # empty, or --overwrite
+        shutil.rmtree(replaced, ignore_errors=True)
+        rename_folder(job.output, replaced)
+    rename_folder(job.incomplete, job.output)
+    shutil.rmtree(replaced, ignore_errors=True)
+    print(f"{job.output}: done")
+    return record
+
+
+def _count_parameters(folder: Path) -> int:
+    from safetensors import safe_open
+
+    with safe_open(folder / "model.safetensors", "pt") as file:
+        return sum(math.prod(file.get_slice(name).get_shape()) for name in file.keys())

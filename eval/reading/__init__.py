@@ -1,0 +1,1 @@
+"""From a checkpoint and a question to an answer: windows, logits, protocols."""

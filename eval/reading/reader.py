@@ -1,0 +1,283 @@
+"""A reader: a checkpoint with a span head, its tokenizer and a protocol, asked in batches."""
+
+import json
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from augment.base.command import UsageError
+from eval.reading.answers import Answer, Span, choose_answers
+from eval.reading.protocol import Protocol
+from eval.reading.spans import WindowSpans, find_spans
+from eval.reading.windows import Window, WindowSet, cut_windows, pad_windows
+
+if TYPE_CHECKING:
+    import torch
+
+Device = Literal["auto", "cpu", "cuda"]
+Dtype = Literal["float32", "bfloat16", "float16"]
+
+
+@dataclass
+class Reader:
+    """Answers questions from their contexts.
+
+    `Reader.load("folder or hub id").answer("Who ...?", "Context ...").text`
+    """
+
+    model: Any
+    """A transformers model that gives `start_logits` and `end_logits`, in eval mode."""
+    tokenizer: Any
+    """Its fast tokenizer."""
+    protocol: Protocol = field(default_factory=Protocol)
+    batch_size: int = 32
+    """Windows in a batch."""
+    counts: dict[str, int] = field(default_factory=dict)
+    """What `read` counted last: windows, truncated questions, questions without a span."""
+
+    @classmethod
+    def load(
+        cls,
+        name: str | Path,
+        *,
+        protocol: Protocol | None = None,
+        batch_size: int = 32,
+        device: Device = "auto",
+        dtype: Dtype = "float32",
+        allow_bin: bool = False,
+    ) -> "Reader":
+        """Load a checkpoint by its folder or hub id.
+
+        Raises:
+            ValueError: no span head, no fast tokenizer, or fewer positions than the windows have.
+            OSError: nothing of that name, or no safetensors (see `allow_bin`).
+        """
+        tokenizer, model = load_checkpoint(name, dtype=dtype, allow_bin=allow_bin)
+        reader = cls(model.to(pick_device(device)), tokenizer, protocol or Protocol(), batch_size)
+        reader.check_length()
+        return reader
+
+    def answer(
+        self, question: str, context: str, n_best: int = 1, *, may_be_null: bool = True
+    ) -> Answer:
+        """Answer one question; `spans` of the answer holds the `n_best` different spans."""
+        return self.answer_many([(question, context)], n_best, may_be_null=may_be_null)[0]
+
+    def answer_many(
+        self, pairs: Sequence[tuple[str, str]], n_best: int = 1, *, may_be_null: bool = True
+    ) -> list[Answer]:
+        """Answer (question, context) pairs, in their order.
+
+        Args:
+            pairs: any number; they share batches.
+            n_best: spans to give with each answer.
+            may_be_null: whether 'no answer' may be given.
+        """
+        if not 1 <= n_best <= self.protocol.n_best_size:
+            raise ValueError(f"n_best {n_best}: must be 1 to {self.protocol.n_best_size}")
+        questions, contexts = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
+        answers = self.read(questions, contexts, may_be_null=may_be_null)
+        return [answer._replace(spans=_different(answer.spans, n_best)) for answer in answers]
+
+    def read(
+        self,
+        questions: Sequence[str],
+        contexts: Sequence[str],
+        *,
+        may_be_null: bool = True,
+        progress: bool = False,
+    ) -> list[Answer]:
+        """Answer one question for each context; with all spans that the protocol keeps.
+
+        Under `torchrun` the windows are split among the processes and every process gets all
+        answers.
+        """
+        if not questions:
+            return []
+        cut = cut_windows(self.tokenizer, questions, contexts, self.protocol.window_rule)
+        spans = WindowSpans.empty(len(cut.windows), self.protocol.n_best_size)
+        for rows, found in self._find(cut, progress):
+            spans.put(rows, found)
+        rows = np.array([window.row for window in cut.windows])
+        answers = choose_answers(rows, spans, contexts, self.protocol, may_be_null)
+        without = sum(not answer.spans for answer in answers)
+        self.counts = {**cut.counts, "questions_without_span": without}
+        return answers
+
+    def logits(
+        self, windows: Sequence[Window], length: int | None = None
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Run one batch of windows, padded to the longest or to `length`.
+
+        Returns:
+            Start and end logits, (windows, length), float32 whatever the model computes in.
+
+        Raises:
+            ValueError: NaN or infinite logits.
+        """
+        import torch
+
+        batch = pad_windows(windows, self.tokenizer.pad_token_id, length)
+        inputs = {
+            name: torch.from_numpy(ids).to(self.model.device, non_blocking=True)
+            for name, ids in batch.items()
+        }
+        with torch.inference_mode():
+            output = self.model(**inputs)
+        logits = torch.stack([output.start_logits, output.end_logits]).float().cpu().numpy()
+        if not np.isfinite(logits[:, batch["attention_mask"] == 1]).all():
+            raise ValueError(
+                "the reader gave NaN or infinite logits; try --dtype float32, and check that its "
+                "training ended well"
+            )
+        return logits[0], logits[1]
+
+    def check_length(self) -> None:
+        """Stop when the windows are longer than the model's positions."""
+        limits = (
+            getattr(self.model.config, "max_position_embeddings", None),
+            getattr(self.tokenizer, "model_max_length", None),
+        )
+        limit = min((limit for limit in limits if limit), default=None)
+        if limit is not None and self.protocol.max_seq_length > limit:
+            raise UsageError(
+                f"max_seq_length {self.protocol.max_seq_length}: the model has {limit} positions"
+            )
+
+    def _find(
+        self, cut: WindowSet, progress: bool
+    ) -> Iterator[tuple[NDArray[np.int64], WindowSpans]]:
+        """Find the spans of all windows, longest windows first, this process's and the others'."""
+        from tqdm import tqdm
+
+        lengths = np.array([len(window) for window in cut.windows])
+        order = np.argsort(-lengths, kind="stable")
+        batches = [
+            order[start : start + self.batch_size]
+            for start in range(0, len(order), self.batch_size)
+        ]
+        rank, world = process_rank()
+        own = batches[rank::world]
+        hidden = None if progress and rank == 0 else True  # None: hidden when not a terminal
+        found = []
+        for rows in tqdm(own, desc="windows", unit="batch", disable=hidden):
+            windows = [cut.windows[row] for row in rows]
+            found.append((rows, find_spans(windows, *self.logits(windows), self.protocol)))
+        return (pair for part in _gather(found, world) for pair in part)
+
+
+def load_checkpoint(name: str | Path, *, dtype: Dtype, allow_bin: bool) -> tuple[Any, Any]:
+    """Load a fast tokenizer and a span model in eval mode; safetensors, unless `allow_bin`.
+
+    Raises:
+        ValueError: no span head in the checkpoint, no fast tokenizer, or damaged files.
+        OSError: nothing of that name, or no safetensors.
+    """
+    import torch
+    from transformers import AutoConfig, AutoModelForQuestionAnswering, AutoTokenizer
+    from transformers.utils import logging
+
+    from eval.reading.pruned import is_pruned, load_pruned
+
+    if not sys.stderr.isatty():
+        logging.disable_progress_bar()
+    os.environ.setdefault("DISABLE_SAFETENSORS_CONVERSION", "1")  # no bot's files by the back door
+    with _damage_named(name, "configuration or tokenizer"):
+        tokenizer = AutoTokenizer.from_pretrained(name)
+        pruned = is_pruned(AutoConfig.from_pretrained(name))
+    if not tokenizer.is_fast:
+        raise ValueError(f"{name}: no fast tokenizer; this needs the tokenizer's tokenizer.json")
+    if pruned:
+        with _damage_named(name, "weights"):
+            model = load_pruned(name, dtype=getattr(torch, dtype), allow_bin=allow_bin)
+        return tokenizer, model
+    arguments = {"dtype": getattr(torch, dtype), "output_loading_info": True}
+    try:
+        with _damage_named(name, "weights"):
+            model, found = AutoModelForQuestionAnswering.from_pretrained(
+                name, use_safetensors=True, **arguments
+            )
+    except OSError as error:
+        if not allow_bin:
+            raise OSError(
+                f"{name}: no weights as safetensors ({error}); if there is a pytorch_model.bin "
+                "that you trust, pass --allow-bin"
+            ) from error
+        print(f"{name}: reading pickled weights (pytorch_model.bin), as allowed", file=sys.stderr)
+        with _damage_named(name, "weights"):
+            model, found = AutoModelForQuestionAnswering.from_pretrained(
+                name, use_safetensors=False, weights_only=True, **arguments
+            )
+    if found["missing_keys"]:
+        missing = ", ".join(sorted(found["missing_keys"])[:5])
+        raise ValueError(
+            f"{name}: the checkpoint lacks {missing}; it is no reader yet; name a checkpoint "
+            "that was fine-tuned on SQuAD"
+        )
+    return tokenizer, model.eval()
+
+
+@contextmanager
+def _damage_named(name: str | Path, what: str) -> Iterator[None]:
+    """Name the checkpoint where a library fails over damaged bytes.
+
+    safetensors and tokenizers raise bare exceptions, transformers a KeyError or a JSON error
+    without a file's name; what these libraries say in their own words stays as it is.
+    """
+    try:
+        yield
+    except Exception as error:
+        clear = isinstance(error, OSError | ValueError | RuntimeError | ImportError | MemoryError)
+        if clear and not isinstance(error, json.JSONDecodeError | UnicodeDecodeError):
+            raise
+        said = f"{type(error).__name__}: {error}"
+        raise ValueError(f"{name}: damaged {what} ({said}); fetch it again") from error
+
+
+def pick_device(wanted: Device) -> "torch.device":
+    """Choose the device: with `auto` a GPU where there is one, each process its own."""
+    import torch
+
+    if wanted == "cuda" and not torch.cuda.is_available():
+        raise UsageError(
+            "--device cuda: this PyTorch finds no GPU; pass --device cpu, or install a torch that "
+            "serves this GPU"
+        )
+    if wanted == "cpu" or not torch.cuda.is_available():
+        return torch.device("cpu")
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+
+
+def process_rank() -> tuple[int, int]:
+    """Give this process's rank and their number: 0 and 1 without `torchrun`."""
+    import torch.distributed as dist
+
+    if dist.is_available() and dist.is_initialized():
+        return dist.get_rank(), dist.get_world_size()
+    return 0, 1
+
+
+def _gather(found: list[Any], world: int) -> list[list[Any]]:
+    if world == 1:
+        return [found]
+    import torch.distributed as dist
+
+    parts: list[Any] = [None] * world
+    dist.all_gather_object(parts, found)
+    return parts
+
+
+def _different(spans: Sequence[Span], n_best: int) -> tuple[Span, ...]:
+    """Keep the first `n_best` spans, each once though overlapping windows give some twice."""
+    kept: dict[tuple[int, int], Span] = {}
+    for span in spans:
+        kept.setdefault((span.start, span.end), span)
+    return tuple(islice(kept.values(), n_best))

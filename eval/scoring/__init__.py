@@ -1,0 +1,1 @@
+"""From predictions to figures: gold answers, submissions, no-answer thresholds."""
