@@ -60,6 +60,8 @@ def test_every_recipe_has_a_card_and_no_other_is_there() -> None:
 def test_a_card_is_what_its_files_give(name: str) -> None:
     text = (CARDS / name / "README.md").read_text("utf-8")
     assert text == recipe_card(name, CARDS / name)
+    for file, drawn in pictures(read_arms(CARDS / name)).items():
+        assert (CARDS / name / file).read_bytes() == drawn
     assert head_faults(head(text)) == []
     ModelCard(text)
 
