@@ -34,6 +34,9 @@ from augment.variants.masking import MaskingRule
 from augment.variants.store import Parts, context_setting, neighbour_setting
 from augment.variants.words import WordRule
 
+FORMAT = 1
+"""Raised whenever the same inputs and settings would give other bytes."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class BuildConfig:
@@ -172,6 +175,48 @@ def find_sources(config: BuildConfig) -> Sources:
     return Sources(squad, model, vectors, name, read_keep_words(config.keep_words))
 
 
+def make_plan(config: "BuildConfig", sources: Sources) -> dict[str, Any]:
+    """Gather everything that decides the set's bytes."""
+    paragraphs = sources.squad.paragraphs
+    check_ids(sources.squad.name, paragraphs, config.copies_per_example)
+    masked_lm = None
+    if sources.model.folder:
+        settings = sources.model.settings
+        masked_lm = {
+            "name": sources.model.name,
+            "sha256": sources.model.sha256,
+            "masking": settings.masking,
+            "batch_tokens": settings.batch_tokens,
+            "dtype": settings.dtype,
+            "device_class": settings.device_class,
+        }
+    glove = None
+    if sources.vectors:
+        glove = {
+            "name": sources.vectors_name,
+            "sha256": sources.vectors.sha256,
+            "skipped_lines": sources.vectors.skipped_lines,
+        }
+    return {
+        "format": FORMAT,
+        "input": {
+            "name": sources.squad.name,
+            "sha256": sources.squad.sha256,
+            "on_bad_answer": config.on_bad_answer,
+            "limit_contexts": config.limit_contexts,
+        },
+        "masked_lm": masked_lm,
+        "glove": glove,
+        "words": config.words,
+        "keep_words": sorted(sources.keep_words),
+        "num_candidates": config.num_candidates,
+        "replace_probability": config.replace_probability,
+        "copies_per_example": config.copies_per_example,
+        "seed": config.seed,
+        "shards": plan_shards(len(paragraphs), config.num_shards),
+    }
+
+
 def _is_done(config: BuildConfig, plan: dict[str, Any]) -> bool:
     """Tell whether OUT is this very set; leave it alone if it is anything else.
 
@@ -296,49 +341,3 @@ def _main(config: BuildConfig) -> None:
 
 if __name__ == "__main__":
     run(BuildConfig, _main)
-
-
-FORMAT = 1
-"""Raised whenever the same inputs and settings would give other bytes."""
-
-
-def make_plan(config: "BuildConfig", sources: Sources) -> dict[str, Any]:
-    """Gather everything that decides the set's bytes."""
-    paragraphs = sources.squad.paragraphs
-    check_ids(sources.squad.name, paragraphs, config.copies_per_example)
-    masked_lm = None
-    if sources.model.folder:
-        settings = sources.model.settings
-        masked_lm = {
-            "name": sources.model.name,
-            "sha256": sources.model.sha256,
-            "masking": settings.masking,
-            "batch_tokens": settings.batch_tokens,
-            "dtype": settings.dtype,
-            "device_class": settings.device_class,
-        }
-    glove = None
-    if sources.vectors:
-        glove = {
-            "name": sources.vectors_name,
-            "sha256": sources.vectors.sha256,
-            "skipped_lines": sources.vectors.skipped_lines,
-        }
-    return {
-        "format": FORMAT,
-        "input": {
-            "name": sources.squad.name,
-            "sha256": sources.squad.sha256,
-            "on_bad_answer": config.on_bad_answer,
-            "limit_contexts": config.limit_contexts,
-        },
-        "masked_lm": masked_lm,
-        "glove": glove,
-        "words": config.words,
-        "keep_words": sorted(sources.keep_words),
-        "num_candidates": config.num_candidates,
-        "replace_probability": config.replace_probability,
-        "copies_per_example": config.copies_per_example,
-        "seed": config.seed,
-        "shards": plan_shards(len(paragraphs), config.num_shards),
-    }
