@@ -51,8 +51,11 @@ def end(monkeypatch: pytest.MonkeyPatch, error: BaseException | None, *arguments
         (UsageError("OUT: exists"), 2, "error: OUT: exists\n"),
         (FileNotFoundError("t.json: no such file"), 1, "error: t.json: no such file\n"),
         (PermissionError(errno.EACCES, "Permission denied", "o"), 1, "Permission denied: 'o'\n"),
-        (OSError(errno.ENOSPC, "No space", "o/x"), 1, "o/x: the disk is full; free some space"),
-        (OSError(errno.ENOSPC, "No space"), 1, "output: the disk is full; free some space"),
+        (OSError(errno.ENOSPC, "No space", "o/x"), 1, "o/x: no space left on its disk; free some"),
+        (OSError(errno.EDQUOT, "Quota"), 1, "output: no space left on its disk; free some"),
+        (RuntimeError("unexpected pos 64 vs 0"), 1, "output: no space left on its disk"),
+        (LookupError("I/O error: No space left on device (os error 28)"), 1, "no space left"),
+        (ValueError("q\x1b[31m\x9b\ud800\u202e: bad"), 1, "error: q␛[31m\ufffd\ufffd\ufffd: bad\n"),
         (RuntimeError("a worker died"), 1, "error: a worker died\n"),
         (MemoryError(), 1, "error: out of memory\n"),
         (ValueError(), 1, "error: ValueError()\n"),
@@ -195,3 +198,22 @@ def test_a_lock_file_removed_before_it_was_locked(
     with locked(path):
         assert len(calls) == 2
         assert path.exists()
+
+
+def test_ctrl_c_while_a_command_is_imported_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "tyro.py").write_text("raise KeyboardInterrupt")
+    for command in ("augment.check", "eval.squad_v2", "distill.split"):
+        done = subprocess.run(
+            [sys.executable, "-m", command, "x"],
+            env={**os.environ, "PYTHONPATH": str(tmp_path)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.stderr == "error: interrupted; run the same command again\n"
+        assert done.returncode in (130, -2)
+
+
+def test_a_program_that_imports_us_keeps_its_own_way() -> None:
+    code = "import sys, augment, eval, distill; assert sys.excepthook is sys.__excepthook__"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -89,3 +89,9 @@ def test_a_text_is_the_same_every_time_and_keeps_words(glove_file: Path, tmp_pat
 def test_bad_values(change: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         PreviewConfig(**{"text": "A text.", **change})
+
+
+def test_a_context_cannot_speak_to_the_terminal() -> None:
+    text = "a\x1b[31m red\nnew"
+    shown = mark(text, [Answer("red", 7)], [(7, 10, "b\x07d")])
+    assert shown == "a␛[31m [<red>|b␇d]\nnew"  # marks stand where they would without it

@@ -43,6 +43,15 @@ def test_a_killed_worker_is_said_with_the_remedy() -> None:
         list(run_tasks([1, 99], doubling, (0,), ["a", "b"]))
 
 
+def hearing(device: str) -> Callable[[int], bool]:
+    return lambda _: signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+
+
+def test_workers_never_hear_ctrl_c_and_the_parent_does() -> None:
+    assert all(run_tasks(range(4), hearing, (), ["a", "b"]))
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+
+
 PARENT = """
 import os, time
 from dataclasses import dataclass

@@ -13,8 +13,14 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
+from augment.base.terminal import INTERRUPTED, printable
+
 Config = TypeVar("Config")
 
+FROM_OUTSIDE = (OSError, ValueError, RuntimeError, MemoryError)
+"""Errors of data, files, models and machine, whose message is for the user."""
+DISK_FULL = ("No space left on device", "PytorchStreamWriter failed writing", "unexpected pos")
+"""In the messages of libraries that write past Python: safetensors, torch.save."""
 PACKAGES = ("twentyfold", "torch", "transformers", "datasets", "pyarrow", "numpy", "nltk")
 
 
@@ -45,12 +51,13 @@ def run(
         function(config)
     except UsageError as error:
         _fail(error, 2)
-    except OSError as error:
+    except Exception as error:
+        if not isinstance(error, FROM_OUTSIDE) and not _is_disk_full(error):
+            raise  # a fault of ours
         _fail(_explain(error), 1)
-    except (ValueError, RuntimeError, MemoryError) as error:
-        _fail(error, 1)
     except KeyboardInterrupt:
-        _fail("interrupted; run the same command again", 130)
+        print(INTERRUPTED, file=sys.stderr)
+        sys.exit(130)
     leave()
 
 
@@ -95,10 +102,22 @@ def existing_file(path: Path, what: str) -> Path:
     return path
 
 
-def _explain(error: OSError) -> str:
-    if error.errno == errno.ENOSPC:
-        return f"{error.filename or 'output'}: the disk is full; free some space and run again"
-    return str(error)
+def _explain(error: Exception) -> object:
+    if _is_disk_full(error):
+        where = getattr(error, "filename", None) or "output"
+        return f"{where}: no space left on its disk; free some and run the same command again"
+    return error
+
+
+def _is_disk_full(error: BaseException | None) -> bool:
+    """Tell whether a full disk (or quota) is behind an error, whatever library raised it."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return True
+        if any(sign in str(error) for sign in DISK_FULL):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _fail(message: object, code: int) -> NoReturn:
@@ -107,5 +126,5 @@ def _fail(message: object, code: int) -> NoReturn:
 
         traceback.print_exc()
     unsaid = "out of memory" if isinstance(message, MemoryError) else repr(message)
-    print(f"error: {str(message) or unsaid}", file=sys.stderr)
+    print(printable(f"error: {str(message) or unsaid}"), file=sys.stderr)
     sys.exit(code)

@@ -2,13 +2,14 @@
 
 import multiprocessing
 import os
-import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import connection
 from typing import Any, TypeVar
+
+from augment.base.terminal import deaf_children
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -45,7 +46,9 @@ def run_tasks(
         queue.put(device)
     pool = ProcessPoolExecutor(len(devices), context, _start, (setup, arguments, queue))
     try:
-        for future in as_completed([pool.submit(_do, task) for task in tasks]):
+        with deaf_children():  # Ctrl-C is this process's to handle
+            futures = [pool.submit(_do, task) for task in tasks]
+        for future in as_completed(futures):
             yield future.result()
     except BrokenProcessPool as error:
         raise RuntimeError(
@@ -64,7 +67,6 @@ def _start(
     setup: Callable[..., Callable[[Any], Any]], arguments: tuple[Any, ...], queue: Any
 ) -> None:
     global _work
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     _end_with_parent()
     _work = setup(*arguments, queue.get())
 

@@ -4,6 +4,7 @@ import sys
 from collections.abc import Sequence
 
 from augment.base.paragraphs import Answer
+from augment.base.terminal import printable
 
 OPENING, CLOSING = "<", ">"
 
@@ -11,10 +12,11 @@ UNDERLINE, PLAIN = "\033[4m", "\033[0m"
 
 
 def mark(text: str, answers: Sequence[Answer], replaced: Sequence[tuple[int, int, str]]) -> str:
-    """Mark answers and replaced words in a text."""
+    """Mark answers and replaced words in a text, its control characters made harmless."""
+    text = printable(text)
     begin, end = (UNDERLINE, PLAIN) if sys.stdout.isatty() else (OPENING, CLOSING)
     inserts = [(start, 3, "[") for start, _, _ in replaced]  # at one place: ends first
-    inserts += [(stop, 0, f"|{old}]") for _, stop, old in replaced]
+    inserts += [(stop, 0, f"|{printable(old)}]") for _, stop, old in replaced]
     for first, last in _merged([(answer.start, answer.end) for answer in answers]):
         inserts += [(first, 2, begin), (last, 1, end)]
     pieces, done = [], 0
