@@ -93,5 +93,5 @@ def test_bad_values(change: dict[str, Any], message: str) -> None:
 
 def test_a_context_cannot_speak_to_the_terminal() -> None:
     text = "a\x1b[31m red\nnew"
-    shown = mark(text, [Answer("red", 7)], [(7, 10, "b\x07d")])
-    assert shown == "a␛[31m [<red>|b␇d]\nnew"  # marks stand where they would without it
+    shown = mark(text, [Answer("new", 11)], [(7, 10, "b\x07d")])
+    assert shown == "a␛[31m [red|b␇d]\n<new>"  # marks stand where they would without it
