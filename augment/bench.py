@@ -1,9 +1,9 @@
-"""Speed of each part of a build, as a table; where there is a rival, in turns with it.
+"""Measure the speed of each part of a build, and print a table.
 
-The rival is Haystack v1's loop, rebuilt: one masked word a row, 16 rows of one context a batch,
-the vocabulary head at every place, fp32. Models have BERT-base's shapes and random weights: speed
-does not depend on them. Contexts come from TRAIN: for `speed` the 128 of middle length, one part as
-a build computes it, of which the rival gets a few.
+`speed` compares the masked LM with Haystack v1's loop, rebuilt here: one masked word a row, 16 rows
+of one context a batch, the vocabulary head at every position, float32. The two take turns. They
+have BERT-base's shapes and random weights, as speed does not depend on the weights. Ours runs on
+the 128 contexts of middle length, as a build would; the loop runs on a few of them.
 """
 
 import resource
@@ -36,22 +36,24 @@ class BenchConfig:
     """What to measure."""
 
     train: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="TRAIN")]
-    """Where the contexts come from."""
+    """A SQuAD JSON file, a folder made by `augment.build`, or a hub data set id."""
     parts: tuple[Part, ...] = ("speed", "glove")
-    """`speed`: the masked LM against its rival; `agreement`: of `spread` with `one`; `writing`:
-    shards from stored candidates; `glove`: neighbours of 20,000 among 400,000 words."""
+    """`speed`: the masked LM against Haystack's loop.
+    `agreement`: candidates that `--masking spread` and `--masking one` have in common.
+    `writing`: writing shards from stored candidates.
+    `glove`: the nearest neighbours of 20,000 words among 400,000."""
     mlm: str = "embedded"
-    """Its tokenizer is used for `speed`, the model itself for `agreement` and `writing`."""
+    """A masked LM. `speed` uses its tokenizer only, `agreement` and `writing` the model itself."""
     contexts: int = 8
-    """Contexts for `speed`; the rival needs half a minute for each."""
+    """Contexts that Haystack's loop runs on in `speed`; each takes it about half a minute."""
     agreement_contexts: int = 200
-    """Contexts for `agreement`."""
+    """Number of contexts for `agreement`."""
     candidates: Path | None = None
-    """A build's store, for `writing`."""
+    """For `writing`: the folder in which a build stored its candidates."""
     glove: str = "none"
-    """The vectors of that build."""
+    """For `writing`: the --glove of that build."""
     threads: int = usable_cores()
-    """Threads of the masked LM."""
+    """Number of threads of the masked LM."""
 
     def __post_init__(self) -> None:
         if "writing" in self.parts and self.candidates is None:

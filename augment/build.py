@@ -1,8 +1,8 @@
-"""Build the augmented set: SQuAD in, checked Arrow shards out.
+"""Build the augmented set from SQuAD, as checked Arrow shards.
 
 Every question appears once as it was and `--copies-per-example` times with words of its context
-replaced; questions and answers stay as they are, and every answer_start moves with its text.
-Interrupted, the same command goes on where it stopped; finished, it says so.
+replaced. Questions and answers stay as they are, and every answer_start moves with its text.
+If the command was interrupted, run it again: it goes on where it stopped.
 """
 
 import json
@@ -45,46 +45,50 @@ class BuildConfig:
     train: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="TRAIN")]
     """A SQuAD 1.1 or 2.0 JSON file, a folder that this command made, or a hub data set id."""
     out: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="OUT")]
-    """The folder for the set; built beside it as OUT.incomplete until it is whole."""
+    """Folder for the set. Until it is complete, it is called OUT.incomplete."""
     copies_per_example: int = 20
     """Copies of each question's row besides the original (N_a in the paper)."""
     num_candidates: int = 15
-    """Words to draw from in each place (K in the paper)."""
+    """Candidates that a replacement is drawn from (K in the paper)."""
     replace_probability: float = 0.4
     """Chance that a word of a copy is replaced (p_t in the paper)."""
     seed: int = 0
-    """Decides every draw."""
+    """Seed of every random draw."""
     mlm: str = "google-bert/bert-base-uncased"
     """Masked LM for words that are one wordpiece: a hub id, a folder, `embedded`, or `none`."""
     glove: str = "fit"
-    """Vectors for all other words: `fit` (to the input's contexts), `embedded`, `none`, or a file
-    in Stanford's format (plain, .gz or .zip)."""
+    """Vectors for all other words: `fit` (made from TRAIN's contexts), `embedded`, or `none`.
+    Or a file in Stanford's format: plain, .gz or .zip."""
     masking: MaskingRule = "spread"
-    """Words masked at a time: `one`, as in the paper, or a few, `spread` far apart, which needs a
-    twentieth of the work."""
+    """`one`: mask one word at a time, as in the paper.
+    `spread`: mask several words at a time, far apart, for a twentieth of the work."""
     words: WordRule = "content"
-    """Which words may be replaced: `content` (letters, not stop words: the paper) or `all`."""
+    """Words that may be replaced.
+    `content`: words of letters that are not stop words, as in the paper.
+    `all`: all words."""
     keep_words: Path | None = None
-    """A file of words, one a line, that are never replaced in any case."""
+    """A file of words that are never replaced, one a line; upper and lower case count as equal."""
     candidates: Path | None = None
-    """Folder that keeps candidates for later builds; OUT.candidates by default."""
+    """Folder where candidates are stored for later builds; by default OUT.candidates."""
     on_bad_answer: OnBadAnswer = "fail"
-    """When an answer is not where it is said to be: stop, drop it, or move it to the nearest
-    occurrence of its text."""
+    """What to do with an answer that does not stand at its answer_start.
+    `fail`: stop with an error.
+    `drop`: leave it out.
+    `fix`: move answer_start to the nearest place where the answer does stand."""
     limit_contexts: int | None = None
-    """Use the first N paragraphs alone."""
+    """Use only the first N paragraphs."""
     num_shards: int | None = None
-    """Shards to write; one per 300 paragraphs by default."""
+    """Number of shards; by default one for every 300 paragraphs."""
     num_workers: int | None = None
-    """Processes; one per core, or per GPU, by default. Does not change the output."""
+    """Number of processes; by default one per core, or per GPU. It does not change the output."""
     batch_tokens: int | None = None
-    """Wordpieces in a batch of the masked LM; 2,048 on a CPU and 65,536 on a GPU by default."""
+    """Wordpieces in a batch of the masked LM; by default 2,048 on a CPU and 65,536 on a GPU."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where the masked LM runs."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    """Its encoder's number type; the fastest that the hardware has by default."""
+    """Number type of the masked LM's encoder; auto: the fastest that the hardware has."""
     overwrite: bool = False
-    """Replace a set of another configuration."""
+    """Replace a set in OUT that was built with other settings."""
 
     def __post_init__(self) -> None:
         whole = ("copies_per_example", "num_candidates", "limit_contexts", "num_shards")

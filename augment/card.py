@@ -1,4 +1,8 @@
-"""The data card of a set, written from its manifest: YAML head and text as the hub reads them."""
+"""Write the data card of a set (README.md, as the hub shows it) from the set's manifest.
+
+With --keep, write a fuller card into a folder of its own: pictures, examples, and the times of the
+build. That folder holds no data, so that it can lie in a repository.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,15 +29,15 @@ class CardConfig:
     """Which set's card to write anew."""
 
     out: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="OUT")]
-    """A finished set; or a folder that --keep made."""
+    """A finished set, or a folder that --keep made before."""
     keep: Path | None = None
-    """Write a card with pictures, examples and times into this folder, without the set."""
+    """Write the fuller card, with the files that it is made from, into this folder."""
     mlm: str = "embedded"
-    """--keep: the masked LM that makes the examples."""
+    """With --keep: the masked LM that makes the examples."""
     glove: str = "embedded"
-    """--keep: the vectors that make the examples."""
+    """With --keep: the vectors that make the examples."""
     note: str = ""
-    """--keep: a sentence on how the build's times were taken."""
+    """With --keep: a sentence for the card on how the build's times were taken."""
 
 
 def _main(config: CardConfig) -> None:

@@ -1,6 +1,6 @@
 """Check a finished set: every shard against the manifest, every span against its text.
 
-Exit code 1 and the names of what is wrong if anything is.
+If anything is wrong, the exit code is 1 and every fault is named.
 """
 
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ class CheckConfig:
     """What to check."""
 
     out: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="OUT")]
-    """A finished set."""
+    """A folder made by `augment.build`."""
 
 
 def check(folder: Path) -> dict[str, int]:

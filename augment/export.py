@@ -1,4 +1,4 @@
-"""Copy a finished set into Parquet, into `load_from_disk`'s layout, or into SQuAD JSON."""
+"""Copy a finished set into another format: Parquet, `load_from_disk`'s layout, or SQuAD JSON."""
 
 import json
 import shutil
@@ -23,12 +23,13 @@ class ExportConfig:
     """What to copy, where to, and in which format."""
 
     out: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="OUT")]
-    """A finished set."""
+    """A folder made by `augment.build`."""
     dest: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="DEST")]
-    """A folder that does not exist yet; for squad-json a file."""
+    """A new folder; for squad-json, a new file."""
     to: Literal["parquet", "hf-disk", "squad-json"]
-    """`parquet` for DuckDB, Ray and the hub; `hf-disk` for `datasets.load_from_disk`; `squad-json`
-    for whatever reads the official files."""
+    """`parquet`: for DuckDB, Ray and the hub.
+    `hf-disk`: for `datasets.load_from_disk`.
+    `squad-json`: for programs that read the official files."""
 
 
 def export(config: ExportConfig) -> None:

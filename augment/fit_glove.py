@@ -1,7 +1,7 @@
-"""Fit GloVe vectors to a corpus: the contexts of a SQuAD file, a shard folder or a hub set.
+"""Fit GloVe vectors to the contexts of a SQuAD file, a built set or a hub data set.
 
 Writes Stanford's text format (a word and its numbers on each line, most frequent words first),
-compressed when OUT ends in .gz; `augment.build --glove OUT` reads it.
+compressed when OUT ends in .gz. Pass the file to `augment.build` with --glove.
 """
 
 import time
@@ -27,15 +27,15 @@ class FitGloveConfig:
     train: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="TRAIN")]
     """A SQuAD JSON file, a folder made by `augment.build`, or a hub data set id."""
     out: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="OUT")]
-    """The file of vectors; compressed when it ends in .gz. OUT.json says how it was made."""
+    """The file of vectors. A record of how it was made is written to OUT.json."""
     fit: tyro.conf.OmitArgPrefixes[GloveFit] = DEFAULT_FIT
-    """What shapes the vectors."""
+    """How the vectors are fitted."""
     max_words: int | None = None
-    """Write only this many, the most frequent; all by default."""
+    """Write only the N most frequent words; by default all."""
     decimals: int = 5
-    """Digits after the point."""
+    """Digits after the decimal point."""
     overwrite: bool = False
-    """Replace OUT."""
+    """Replace OUT if it was made with other settings."""
 
     def __post_init__(self) -> None:
         if self.max_words is not None and self.max_words < 2:

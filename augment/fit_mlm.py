@@ -1,10 +1,10 @@
-"""Adapt a masked LM to a corpus: the contexts of a SQuAD file, a shard folder or a hub set.
+"""Adapt a masked LM to the contexts of a SQuAD file, a built set or a hub data set.
 
-The chosen wordpieces are all replaced by the mask token, as `augment.build` does when it asks
-for candidates. With --teacher the model also learns a larger one's distributions at the masked
-places; with --mlm compact it is first cut from that teacher, to a quarter of its size. Progress
-is on stderr, the scores on held-out text on stdout and in OUT/fit.json. An interrupted run goes
-on from its last checkpoint. `augment.build --mlm OUT` uses the model.
+Every chosen wordpiece is replaced by the mask token, as `augment.build` does when it asks for
+candidates. With --teacher, the model also learns the distributions of a larger model at the masked
+positions. With --mlm compact, it is first cut from that teacher, to a quarter of its size. The
+scores on held-out text are printed and stored in OUT/fit.json. If the command was interrupted, run
+it again: it goes on from the last checkpoint. Pass OUT to `augment.build` with --mlm.
 """
 
 import json
@@ -38,31 +38,31 @@ class FitMlmConfig:
     train: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="TRAIN")]
     """A SQuAD JSON file, a folder made by `augment.build`, or a hub data set id."""
     out: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="OUT")]
-    """The new model's folder; made beside it as OUT.incomplete until it is whole."""
+    """Folder of the new model. Until it is complete, it is called OUT.incomplete."""
     mlm: str = "google-bert/bert-base-uncased"
     """Where to start: a hub id, a folder, `embedded`, or `compact` (cut from the teacher)."""
     teacher: str | None = None
     """A larger masked LM with the same vocabulary: a hub id or a folder."""
     dev: str | None = None
-    """Held-out text, like TRAIN; without it every fiftieth context of TRAIN is held out."""
+    """Held-out text, in the same forms as TRAIN; by default every 50th context of TRAIN."""
     limit_contexts: int | None = None
-    """Use the first N paragraphs only."""
+    """Use only the first N paragraphs."""
     epochs: float = 3.0
     """Passes over the text."""
     max_minutes: float | None = None
-    """Stop after this long at the latest; the learning rate then falls by the clock."""
+    """Stop after this time at the latest; the learning rate is then scheduled by time."""
     learning_rate: float | None = None
-    """AdamW's highest; 5e-5 by default, 8e-4 for a compact model."""
+    """Peak learning rate of AdamW; by default 5e-5, and 8e-4 for a compact model."""
     batch_tokens: int = 4096
     """Wordpieces in a batch, padding included."""
     max_seq_length: int = 512
-    """Longer contexts become several windows of this many wordpieces."""
+    """Wordpieces in a window; a longer context becomes several windows."""
     mask_share: float = 0.15
     """Share of wordpieces that are masked in training."""
     kd_weight: float = 1.0
-    """Of the cross-entropy with the teacher's distribution."""
+    """Weight of the cross-entropy with the teacher's distribution."""
     hard_weight: float = 0.2
-    """Of the cross-entropy with the masked words, where there is a teacher."""
+    """Weight of the cross-entropy with the masked words, if there is a teacher."""
     compact: CompactShape = DEFAULT_SHAPE
     """What `--mlm compact` keeps of the teacher."""
     save_dtype: Literal["float32", "float16"] = "float32"
@@ -70,13 +70,13 @@ class FitMlmConfig:
     save_steps: int = 500
     """Steps between checkpoints."""
     seed: int = 0
-    """Decides masks and order."""
+    """Seed of the masks and of the order of batches."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to train."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    """Of the matrix products; the weights are trained in float32."""
+    """Number type of the matrix products; the weights are trained in float32."""
     overwrite: bool = False
-    """Replace OUT, and forget an unfinished run with other settings."""
+    """Replace OUT, or an unfinished run, that was made with other settings."""
 
     def __post_init__(self) -> None:
         if self.mlm == "compact" and self.teacher is None:

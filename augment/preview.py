@@ -1,7 +1,7 @@
 """Show variants of a text, or of a file's first paragraphs, before building anything.
 
-Replaced words are marked [new|old]; answers are underlined on a terminal and written <so>
-elsewhere.
+Replaced words are shown as [new|old]. Answers are underlined on a terminal, and elsewhere put
+between < and >.
 """
 
 from dataclasses import dataclass
@@ -23,13 +23,13 @@ class PreviewConfig:
     """What to show variants of, and how they are made."""
 
     train: Annotated[tyro.conf.Positional[str | None], tyro.conf.arg(metavar="TRAIN")] = None
-    """A file or data set as `augment.build` takes it; or pass --text."""
+    """A file or data set as `augment.build` takes it; leave it out with --text."""
     text: str | None = None
-    """A text of your own."""
+    """Show variants of this text instead of a file's paragraphs."""
     paragraphs: int = 3
-    """How many of a file's paragraphs."""
+    """Number of paragraphs of TRAIN to show."""
     copies: int = 2
-    """How many variants of each."""
+    """Number of variants of each."""
     mlm: str = "google-bert/bert-base-uncased"
     """As in augment.build."""
     glove: str = "embedded"

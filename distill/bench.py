@@ -1,10 +1,8 @@
-"""Measure training: each part against the way it was done before, in turns, as ratios.
+"""Measure the speed of training, part by part, against the plain way to do the same.
 
-`intermediate`: a step with the shapes of a BERT-base teacher and its six-layer student, ours
-against the predecessors' layout: rows padded to 384 tokens, eager attention, every map of every
-layer, heads and poolers on. `prediction`: a step with the teacher's logits from disk against
-asking the teacher. `masking`: that step with every linear layer masked, as a pruning stage does,
-against the same without. `features`: rows to windows. `memory`: of a step, by what autograd keeps.
+Both ways take turns in one run, and the table shows their ratio. The plain way is that of earlier
+distillation scripts: rows padded to 384 tokens, eager attention, attention maps of every layer,
+and the heads and poolers that no loss needs.
 """
 
 import os
@@ -15,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 
@@ -28,35 +26,39 @@ V100_BYTES = 16 * 2**30
 class BenchConfig:
     """Which parts, on which questions, how often."""
 
-    data: tyro.conf.Positional[str]
-    """A SQuAD JSON file or a folder made by `augment.build`: real questions, so real lengths."""
+    data: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="TRAIN")]
+    """A SQuAD JSON file or a folder made by `augment.build`; its questions are the rows."""
     tokenizer: str = "google-bert/bert-base-uncased"
-    """A hub id or folder with an uncased BERT's tokenizer."""
+    """Tokenizer of an uncased BERT: a hub id or a folder."""
     parts: tuple[Literal["intermediate", "prediction", "masking", "features", "memory"], ...] = (
         "intermediate",
         "prediction",
         "masking",
         "memory",
     )
-    """What to measure."""
+    """`intermediate`: a training step of the intermediate stage, ours against the plain way.
+    `prediction`: a step of the prediction stage, the teacher's logits from disk or computed.
+    `masking`: the same step with every linear layer masked, as in pruning, and without masks.
+    `features`: turning rows into tokenised windows.
+    `memory`: memory of a step, computed from the tensors that autograd stores."""
     batch_size: int = 26
-    """Rows of a step."""
+    """Rows in a training step."""
     steps: int = 3
-    """Steps in a turn."""
+    """Training steps in a turn."""
     repeats: int = 3
-    """Turns."""
+    """Number of turns."""
     layers: int = 12
-    """Of the teacher; the student has half."""
+    """Layers of the teacher; the student has half as many."""
     width: int = 768
-    """Of both."""
+    """Width of the hidden states, of teacher and student."""
     heads: int = 12
-    """Of both."""
+    """Attention heads in a layer, of teacher and student."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to measure."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    """Of the matrix products, of both ways."""
+    """Number type of the matrix products."""
     seed: int = 0
-    """Decides weights and rows."""
+    """Seed of the weights and of the choice of rows."""
 
     def __post_init__(self) -> None:
         if self.layers % 2:

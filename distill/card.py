@@ -1,7 +1,7 @@
-"""The model card of a student, written from the record of its training: measured figures alone.
+"""Write the model card of a student from the record of its training.
 
-OUT is a folder that `distill.train` or `distill.finetune` made. With --recipe, the card of a recipe
-is written from the measurements that lie in OUT (see `distill.cards.recipe_card`).
+Every figure on it was measured. With --recipe, write the card of a recipe instead: what was
+published, beside the measurements in OUT.
 """
 
 from dataclasses import dataclass
@@ -20,9 +20,9 @@ class CardConfig:
     """Which card to write anew."""
 
     out: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="OUT")]
-    """A finished student; with --recipe, the folder of a recipe's measurements."""
+    """A finished student; with --recipe, a folder of measurements."""
     recipe: str | None = None
-    """Write the card of this recipe instead, from what was published and what lies in OUT."""
+    """Write the card of this recipe, from what was published and what is in OUT."""
 
 
 def _main(config: CardConfig) -> None:

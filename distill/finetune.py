@@ -1,12 +1,12 @@
-"""Fine-tune a model on labelled rows, without a teacher: the teacher itself, or the baseline.
+"""Fine-tune a model on labelled rows, without a teacher.
 
-TRAIN is a SQuAD JSON file, a folder made by `augment.build` (its originals, or all copies with
---rows augmented), or a hub data set id. Interrupted, run the same command again.
+Use it to train a teacher, or the baseline that a distilled student is compared with. If the command
+was interrupted, run it again: it goes on from the last checkpoint.
 """
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 
@@ -18,59 +18,59 @@ from distill.recipes import Recipe, Stage
 class FinetuneConfig:
     """What to fine-tune, on what, and how."""
 
-    train: tyro.conf.Positional[str]
+    train: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="TRAIN")]
     """A SQuAD JSON file, a folder made by `augment.build`, or a hub data set id."""
-    output: tyro.conf.Positional[Path]
-    """The reader's folder; made beside it as OUT.incomplete until it is whole."""
+    output: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="OUT")]
+    """Folder of the new reader. Until it is complete, it is called OUT.incomplete."""
     model: str
-    """Where to start: a hub id or a folder, with or without a span head; teacher:2,4,6 takes
-    layers of --layers-of."""
+    """Model to start from: a hub id or a folder, with or without a span head.
+    Or teacher:2,4,6 for those layers of the reader that --layers-of names."""
     layers_of: str | None = None
-    """The reader whose layers `--model teacher:...` takes."""
+    """With --model teacher:2,4,6: the reader that the layers come from."""
     rows: Literal["original", "augmented"] = "original"
-    """Which rows of a folder made by `augment.build`."""
+    """Rows of a built set to train on: the original questions, or these and all copies."""
     dev: str | None = None
-    """A dev set: the finished reader is scored on it."""
+    """A dev set, in the same forms as TRAIN: the finished reader is scored on it."""
     dev_steps: int | None = None
-    """Also score every so many steps."""
+    """Also score the reader during training, every N steps."""
     dev_limit: int | None = None
-    """Use the first N paragraphs of DEV for those scores."""
+    """Use only the first N paragraphs of the dev set for the scores during training."""
     score: Literal["squad_v2", "squad_v1"] = "squad_v2"
-    """Which official score: squad_v1 for a set without impossible questions."""
+    """Official score to use; squad_v1 is for a dev set without unanswerable questions."""
     epochs: float = 2.0
     """Passes over the rows."""
     max_steps: int | None = None
-    """Stop after so many steps; the schedule is made for them."""
+    """Train for N steps; the learning rate schedule ends with them."""
     batch_size: int = 24
-    """Windows of a step, over all processes."""
+    """Windows in a training step, over all processes."""
     gradient_accumulation_steps: int = 1
-    """Micro-batches into which each process splits a step."""
+    """Parts into which each process splits its share of a step, to save memory."""
     learning_rate: float = 3e-5
-    """The highest."""
+    """Peak learning rate of AdamW."""
     warmup: float = 0.1
-    """Share of the steps in which the learning rate rises."""
+    """Share of the steps during which the learning rate rises; then it falls linearly to 0."""
     weight_decay: float = 0.01
-    """Of AdamW, on all but biases and norms."""
+    """Weight decay of AdamW; biases and layer norms have none."""
     max_seq_length: int = 384
-    """Tokens of a window."""
+    """Tokens in a window of question and context."""
     doc_stride: int = 128
-    """Tokens that neighbouring windows share."""
+    """Tokens of the context that neighbouring windows share."""
     max_query_length: int = 64
-    """Tokens kept of a question."""
+    """Longer questions are cut to this number of tokens."""
     seed: int = 42
-    """Decides the order of the rows, new weights and dropout."""
+    """Seed of the order of rows, of new weights and of dropout."""
     save_steps: int = 1000
     """Steps between checkpoints."""
     logging_steps: int = 50
-    """Steps between entries of the TensorBoard log."""
+    """Steps between entries in the TensorBoard log."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to train."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    """Of the matrix products; weights are kept in float32. auto: 16 bits where fast."""
+    """Number type of the matrix products; weights stay in float32. auto: 16 bits where fast."""
     allow_bin: bool = False
-    """Also read pytorch_model.bin, where there are no safetensors."""
+    """Also load pytorch_model.bin if a checkpoint has no safetensors."""
     overwrite: bool = False
-    """Replace OUT, and forget an unfinished run with other settings."""
+    """Replace OUT, or an unfinished run, that was made with other settings."""
 
     def __post_init__(self) -> None:
         if self.model.startswith("teacher:") != (self.layers_of is not None):

@@ -1,8 +1,7 @@
-"""Keep what a card needs of a run, without the data set's text: records, scores, and answers.
+"""Copy from a run what its card is made from: its records, scores and answers, without text.
 
-RUN is a finished student, or any folder whose eval/ holds predictions and their scores. Answers are
-kept as places in the contexts of DEV, from which the very bytes of predictions.json can be made
-again, and scored. SQuAD's text stays out of the repository.
+Answers are stored as positions in the contexts of DEV. With DEV at hand, predictions.json can be
+restored from them byte for byte and scored again, and no SQuAD text lies in the repository.
 """
 
 import hashlib
@@ -36,9 +35,9 @@ class KeepConfig:
     run: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
     """A finished student, or a folder with eval/predictions.json, predict.json and scores.json."""
     dev: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="DEV")]
-    """The dev set it was scored on."""
+    """The dev set that it was scored on."""
     arm: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="ARM")]
-    """Where to: data_cards/RECIPE/student, or another arm's folder."""
+    """Folder to copy into: data_cards/RECIPE/student, or that of another arm of an experiment."""
 
 
 def keep(config: KeepConfig) -> None:

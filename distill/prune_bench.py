@@ -1,8 +1,9 @@
-"""Measure how much faster pruned readers are than a dense one: in turns, in one run, as ratios.
+"""Measure how much faster pruned readers are than a dense one.
 
-Without a reader: BERT-base with random weights and a mask like that of the published block-sparse
-BERT, 7.5 % of the linear weights and 38 of 144 heads. Its feed-forward layers keep a quarter of
-their neurons, with zeros in them: which ones the published model keeps is not known here.
+The readers take turns in one run, and the table shows ratios. If no reader is named, a BERT-base
+with random weights is pruned like the published block-sparse BERT: 7.5 % of the linear weights and
+38 of 144 heads are left. A quarter of its feed-forward neurons are left, with zeros in them; which
+ones the published model has left is not known here.
 """
 
 from dataclasses import dataclass
@@ -26,21 +27,21 @@ class PruneBenchConfig:
     """Which readers, in which batches."""
 
     pruned: Annotated[tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="DIR")] = ()
-    """Folders or hub ids of pruned readers, or of other ones."""
+    """Readers to measure, pruned or not: folders or hub ids."""
     dense: str | None = None
-    """The reader that they are compared with."""
+    """The reader to compare them with."""
     batch_sizes: tuple[int, ...] = (1, 8, 32)
-    """Rows of a batch."""
+    """Rows in a batch; each size is measured."""
     tokens: int = 384
-    """Of a row."""
+    """Tokens in a row."""
     repeats: int = 5
-    """Turns that count."""
+    """Number of turns that are counted."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to measure."""
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
-    """Of all readers."""
+    """Number type of all readers."""
     out: Path | None = None
-    """Also write the ratios into this JSON file; for one reader."""
+    """Also write the ratios into this JSON file; only with one reader."""
 
     def __post_init__(self) -> None:
         if bool(self.pruned) != (self.dense is not None):

@@ -1,7 +1,7 @@
-"""Cut out of a reader what is dead in it, and write what is left into OUT.
+"""Remove heads and neurons whose weights are zero from a reader, and write the rest into OUT.
 
-For readers whose weights have zeros: a published one with `pruned_heads` keeps its dead neurons,
-for instance. The answers stay the same. Readers that `distill.train` pruned are compact already.
+The answers stay the same. This is for published readers with zeros in their weights, for example
+those whose configuration has `pruned_heads`. Readers pruned by `distill.train` are compact already.
 """
 
 from dataclasses import dataclass
@@ -21,11 +21,11 @@ class CompactConfig:
     model: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="MODEL")]
     """A hub id or folder of a reader."""
     out: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="OUT")]
-    """The folder that is made."""
+    """A new folder for the smaller reader."""
     drop_uniform_heads: bool = False
-    """Also remove heads without queries or keys, which is not exact."""
+    """Also remove heads without queries or keys, which changes the answers a little."""
     allow_bin: bool = False
-    """Also read pytorch_model.bin, where there are no safetensors."""
+    """Also load pytorch_model.bin if a checkpoint has no safetensors."""
 
 
 def compact_reader(config: CompactConfig) -> None:

@@ -1,6 +1,6 @@
 """Show what is left of a pruned reader: heads, neurons and density of every layer.
 
-A table on the screen, and with --picture the same as an SVG.
+Prints a table; with --picture, also draws it.
 """
 
 from dataclasses import dataclass
@@ -20,9 +20,9 @@ class ReportConfig:
     model: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="DIR")]
     """A folder or hub id of a pruned reader."""
     picture: Path | None = None
-    """Also draw it, as this SVG file (the `plots` extra)."""
+    """Also draw the table as this SVG file; needs the `plots` extra."""
     allow_bin: bool = False
-    """Also read pytorch_model.bin, where there are no safetensors."""
+    """Also load pytorch_model.bin if a checkpoint has no safetensors."""
 
 
 def report(config: ReportConfig) -> None:

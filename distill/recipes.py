@@ -1,7 +1,7 @@
-"""List the recipes, or print one: its models, stages and numbers, and where each is from.
+"""List the recipes, or print one: its models, its stages, and every number with its source.
 
-Every number is from a model's card, from the code that made the model where its card is silent,
-or ours, and says why.
+A number comes from the card of a published model, or from the code that made the model, or it is
+this project's own; then the reason is given.
 """
 
 import difflib
@@ -20,48 +20,48 @@ class Stage:
     """One training: what is learned, on which rows, from whom, and how."""
 
     kind: Literal["intermediate", "prediction", "supervised"]
-    """intermediate: hidden states and attention; prediction: spans; supervised: labels alone."""
+    """Learn the teacher's hidden states and attention, its answer spans, or the labels only."""
     rows: Literal["text", "augmented", "original"]
-    """text: plain text; augmented: all copies of the rows; original: copy 0."""
+    """Train on plain text, on the original rows and all copies, or on the originals only."""
     teacher: str | None
-    """Hub id or folder; only a supervised stage can do without."""
+    """Hub id or folder of the teacher; a supervised stage needs none."""
     epochs: float
     """Passes over the rows."""
     batch_size: int
-    """Examples of an optimizer step, over all devices and accumulated micro-batches."""
+    """Rows in an optimizer step, over all devices and accumulated parts."""
     learning_rate: float
-    """The highest."""
+    """Peak learning rate of AdamW."""
     warmup: float = 0.0
-    """Share of the stage's steps in which the rate rises; then it falls linearly to 0."""
+    """Share of the steps during which the learning rate rises; then it falls linearly to 0."""
     weight_decay: float = 0.0
-    """Of AdamW."""
+    """Weight decay of AdamW."""
     decay_all: bool = False
-    """Also decay biases and norms."""
+    """Apply weight decay to biases and layer norms, too."""
     adam_epsilon: float = 1e-8
-    """Of AdamW."""
+    """Epsilon of AdamW."""
     max_grad_norm: float = 1.0
-    """Longer gradients are shortened to this norm."""
+    """Gradients are clipped to this norm."""
     layer_map: tuple[int, ...] | None = None
-    """Teacher layer (from 1) of each student layer; None: uniform."""
+    """Teacher layer, counted from 1, that each student layer learns from; None: evenly spaced."""
     hidden_weight: float = 1.0
-    """Of the hidden states' loss."""
+    """Weight of the loss between hidden states."""
     attention_weight: float = 1.0
-    """Of the attention's loss."""
+    """Weight of the loss between attention."""
     attention_target: Literal["scores", "probabilities"] = "scores"
-    """Attention before the softmax, or after it."""
+    """Compare attention before the softmax (scores) or after it (probabilities)."""
     kd_weight: float = 1.0
-    """Of the divergence from the teacher's spans."""
+    """Weight of the KL divergence from the teacher's start and end distributions."""
     hard_weight: float = 0.0
-    """Of the cross-entropy with the labels."""
+    """Weight of the cross-entropy with the labels."""
     temperature: float = 1.0
-    """Divides the logits of student and teacher."""
+    """Logits of student and teacher are divided by this before they are compared."""
     span_reduction: Literal["sum", "mean"] = "sum"
-    """How the divergences of start and end are put together."""
+    """Whether the divergences of start and end are added or averaged."""
     head_dropout: float = 0.0
-    """Before the span head, in training."""
+    """Dropout before the span head."""
     count_padding: bool = False
-    """Pad to max_seq_length and count padding, as Haystack did: in every mean and softmax but
-    those of attention scores."""
+    """As Haystack v1 did, pad every window to max_seq_length and let padding count in the losses.
+    Losses between attention scores leave it out all the same."""
 
     def __post_init__(self) -> None:
         if self.teacher is None and self.kind != "supervised":
@@ -99,32 +99,32 @@ class PruningStage(Stage):
     """A stage in which blocks of the student's weights are pruned while it learns."""
 
     method: Literal["threshold", "topk"] = "threshold"
-    """threshold: a block stays while its score's sigmoid is above it; topk: the share that stays
-    of every matrix, by score."""
+    """threshold: a block stays while the sigmoid of its score is above the threshold.
+    topk: a given share of the blocks of each matrix stays, those with the highest scores."""
     attention_block: tuple[int, int] = (32, 32)
-    """Rows and columns of a block in the attention's four matrices."""
+    """Rows and columns of a block in the four attention matrices."""
     dense_block: tuple[int, int] | None = (32, 32)
-    """Of a block in the feed-forward part's two; None: whole neurons."""
+    """Rows and columns of a block in the two feed-forward matrices; None: whole neurons."""
     initial_threshold: float = 0.0
-    """Before pruning; with topk 1."""
+    """Threshold before pruning begins; with topk, the share of blocks that stay, so 1."""
     final_threshold: float = 0.1
-    """After it; with topk the density."""
+    """Threshold at the end of pruning; with topk, the share of blocks that stay."""
     prune_start: float = 0.05
-    """Share of the stage's steps before the threshold moves."""
+    """Share of the steps, at the beginning, during which the threshold does not move."""
     prune_hold: float = 0.5
-    """Share of the stage's steps, its last ones, with the final threshold."""
+    """Share of the steps, at the end, during which the threshold is final."""
     regularization: float = 0.0
-    """Of the mean sigmoid of the scores, at the end; it rises with the threshold."""
+    """Weight of the mean sigmoid of the scores in the loss; it rises with the threshold to this."""
     attention_regularization: float = 1.0
-    """Times `regularization`: the attention's."""
+    """Factor on `regularization` for the attention matrices."""
     dense_regularization: float = 1.0
-    """Times `regularization`: the feed-forward part's."""
+    """Factor on `regularization` for the feed-forward matrices."""
     score_learning_rate: float = 1e-2
-    """Of the scores, the highest; they have no weight decay."""
+    """Peak learning rate of the scores, which have no weight decay."""
     min_density: float = 0.0
-    """Share of its blocks that every matrix keeps in any case."""
+    """Share of the blocks of each matrix that stay in any case."""
     drop_uniform_heads: bool = False
-    """Also remove heads without queries or keys, whose output is no constant: not exact."""
+    """Also remove heads without queries or keys, which changes the answers a little."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -1,7 +1,7 @@
-"""Set training articles apart, and balance what is left: rows to choose on, rows to learn from.
+"""Split a training file by article, and balance answerable and unanswerable questions.
 
-A reader learns from its rows how often to say "no answer". A third of SQuAD 2.0's training
-questions and half of its dev questions have no answer.
+A reader learns from its training rows how often to say "no answer". In SQuAD 2.0 a third of the
+training questions and half of the dev questions have no answer.
 """
 
 import json
@@ -26,13 +26,13 @@ class SplitConfig:
     train: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="TRAIN")]
     """A SQuAD 2.0 JSON file."""
     out: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="OUT")]
-    """The rows to learn from, in the same format."""
+    """The questions to train on, in the same format."""
     held_out: Path | None = None
-    """Put every twentieth article, beginning with the tenth, into this file instead."""
+    """Move every 20th article, beginning with the 10th, from OUT into this file."""
     balance: bool = False
-    """Of the rest keep every unanswerable question and as many answerable ones."""
+    """Keep all unanswerable questions and as many answerable ones, chosen at random."""
     seed: int = 0
-    """Draws these."""
+    """Seed of the random choice of --balance."""
 
 
 def split(config: SplitConfig) -> None:

@@ -1,9 +1,8 @@
-"""Distil a student by a recipe: all its stages in order, to a checkpoint that any reader loads.
+"""Distil a student by a recipe: all its stages in order, to an ordinary checkpoint.
 
-The rows come from a folder made by `augment.build` or from a SQuAD JSON file. Interrupted, run
-the same command again: it goes on with the same rows, optimizer and schedule. Every field of every
-stage can be set: --stages.0.epochs 3 (stages count from 0). On N GPUs:
-`torchrun --nproc-per-node N -m distill.train ...`
+Every setting of every stage can be changed, for example with --stages.0.epochs 3; stages are
+counted from 0. If the command was interrupted, run it again: it goes on with the same rows,
+optimizer and schedule. On N GPUs, run `torchrun --nproc-per-node N -m distill.train ...`.
 """
 
 import sys
@@ -24,51 +23,51 @@ class TrainConfig:
     recipe: str
     """A name that `python -m distill.recipes` lists."""
     output: Path
-    """The student's folder; made beside it as OUTPUT.incomplete until it is whole."""
+    """Folder of the student. Until it is complete, it is called OUTPUT.incomplete."""
     data: str | None = None
     """A folder made by `augment.build`, a SQuAD JSON file, or a hub data set id."""
     text: tuple[Path, ...] = ()
-    """Plain text, a paragraph a line, for a stage that trains on text."""
+    """Files of plain text, one paragraph per line, for a stage that trains on text."""
     dev: str | None = None
-    """A dev set: the finished student is scored on it."""
+    """A dev set, in the same forms as --data: the finished student is scored on it."""
     dev_steps: int | None = None
-    """Also score every so many steps of a stage that trains the span head."""
+    """Also score the student every N steps of the stages that train its span head."""
     dev_limit: int | None = None
-    """Use the first N paragraphs of DEV for those scores."""
+    """Use only the first N paragraphs of the dev set for the scores during training."""
     teacher: str | None = None
-    """Replaces the teacher of every stage: a hub id or a folder."""
+    """Use this teacher in every stage: a hub id or a folder."""
     student: str
-    """A hub id, a folder, or teacher:2,4,6 for those layers of the last stage's teacher."""
+    """Model to start from: a hub id, a folder, or teacher:2,4,6 for layers of the teacher."""
     max_seq_length: int
-    """Tokens of a window."""
+    """Tokens in a window of question and context."""
     doc_stride: int
-    """Tokens that neighbouring windows share."""
+    """Tokens of the context that neighbouring windows share."""
     max_query_length: int
-    """Tokens kept of a question."""
+    """Longer questions are cut to this number of tokens."""
     seed: int
-    """Decides the order of the rows, new weights and dropout."""
+    """Seed of the order of rows, of new weights and of dropout."""
     fidelity: Literal["better", "haystack"] = "better"
-    """haystack: as it was done there where ours differs (see `python -m distill.recipes`)."""
+    """haystack: train as Haystack v1 did where this project does better by default."""
     only_stages: tuple[int, ...] | None = None
-    """Run these stages alone, counted from 0."""
+    """Run only these stages, counted from 0."""
     max_steps: int | None = None
-    """Stop every stage after so many steps; the schedule is made for them."""
+    """Train each stage for N steps; the learning rate schedule ends with them."""
     gradient_accumulation_steps: int = 1
-    """Micro-batches into which each process splits a step; the rows of a step stay the same."""
+    """Parts into which each process splits its share of a step, to save memory."""
     save_steps: int = 1000
     """Steps between checkpoints."""
     logging_steps: int = 50
-    """Steps between entries of the TensorBoard log."""
+    """Steps between entries in the TensorBoard log."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to train."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    """Of the matrix products; weights are kept in float32. auto: 16 bits where fast."""
+    """Number type of the matrix products; weights stay in float32. auto: 16 bits where fast."""
     cache_teacher_logits: bool = True
-    """Keep the teacher's logits on disk, for later epochs and runs."""
+    """Store the teacher's logits on disk and use them again in later epochs and runs."""
     allow_bin: bool = False
-    """Also read pytorch_model.bin, where there are no safetensors."""
+    """Also load pytorch_model.bin if a checkpoint has no safetensors."""
     overwrite: bool = False
-    """Replace OUTPUT, and forget an unfinished run with other settings."""
+    """Replace OUTPUT, or an unfinished run, that was made with other settings."""
     stages: tuple[Stage, ...]
     """The recipe's stages."""
 

@@ -1,15 +1,15 @@
-"""Measure on how many augmented rows a reader still gives the label that was carried over.
+"""Measure on how many copies a reader still gives the answer that was carried over.
 
-Replacing words leaves the answer's letters alone but can destroy what made it the answer. This
-is the price of an augmented set: scores by copy and by the share of words replaced, beside
-those of the originals.
+Replacing words never changes the letters of an answer, but it can destroy what made it the answer.
+The tables show the reader's scores by copy and by the share of words that were replaced, beside its
+scores on the originals.
 """
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 
@@ -29,24 +29,24 @@ SHARE_STEP = 10
 class Agreement:
     """Ask the reader MODEL the questions of the augmented set SET."""
 
-    augmented: tyro.conf.Positional[Path]
+    augmented: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="SET")]
     """A folder made by `augment.build`."""
-    model: tyro.conf.Positional[str]
-    """A reader: a hub id or a folder of a checkpoint with a span head."""
+    model: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="MODEL")]
+    """A reader: hub id, or folder of a checkpoint with a span head."""
     sample: int = 500
-    """Ask so many questions, spread evenly over the set, on all their copies."""
+    """Number of questions, spread evenly over the set; each is asked on all its copies."""
     protocol: Literal["run_qa", "farm"] = "run_qa"
-    """How answers are chosen, see `eval.predict`."""
+    """How answers are chosen; see `python -m eval.predict --help`."""
     batch_size: int = 32
     """Windows in a batch."""
     device: Device = "auto"
     """Where the reader runs."""
     dtype: Dtype = "float32"
-    """Precision of the reader."""
+    """Number type of the reader."""
     allow_bin: bool = False
-    """Also read pytorch_model.bin, where there are no safetensors."""
+    """Also load pytorch_model.bin if a checkpoint has no safetensors."""
     out_file: Path | None = None
-    """Also write the figures here."""
+    """Also write the figures into this JSON file."""
 
     def __post_init__(self) -> None:
         for name in ("sample", "batch_size"):

@@ -1,11 +1,12 @@
-"""Write the two sets of predictions that any scorer is checked with: gold, and all empty.
+"""Write two simple sets of predictions for a dev set: the gold answers, and no answer at all.
 
-The first gold answers score 100. Empty texts score the share of questions without an answer:
-50.0716 on the SQuAD 2.0 dev set, which a reader has to beat.
+The gold answers score 100. No answer at all scores the share of questions that have none, 50.0716
+on the SQuAD 2.0 dev set, which a reader has to beat.
 """
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import tyro
 
@@ -18,10 +19,10 @@ from eval.scoring.submission import write_whole
 class Baselines:
     """Write OUT/gold.json and OUT/empty.json for the questions of DEV."""
 
-    dev: tyro.conf.Positional[str]
-    """A SQuAD JSON file, a shard folder, or a hub data set id."""
-    out: tyro.conf.Positional[Path]
-    """A folder."""
+    dev: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="DEV")]
+    """A SQuAD JSON file, a folder made by `augment.build`, or a hub data set id."""
+    out: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="OUT")]
+    """Folder for gold.json and empty.json."""
 
 
 def write_baselines(config: Baselines) -> None:

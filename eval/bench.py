@@ -1,7 +1,7 @@
-"""Measure predicting and scoring: ours against the plain way, a student against its teacher.
+"""Measure the speed of predicting and scoring, and of a student against its teacher.
 
-Prints a table in Markdown: medians, and the ratio of each turn. Rows that have a result check
-that both ways give the same one.
+Both sides take turns in one run. The table, in Markdown, shows medians and ratios. Where both sides
+have a result, it is checked that the results are equal.
 """
 
 import json
@@ -30,27 +30,29 @@ class Bench:
     """Measure, and print a table; rows other than `latency` need --dev, most need --model."""
 
     rows: tuple[Row, ...] = ("latency",)
-    """Which rows to measure: `latency` (student against teacher), `scoring` (the command against
-    the official script's way), `answers` (logits to answers), `predict` (a dev set), `memory`
-    (peak of the prediction command)."""
+    """`latency`: the student against the teacher.
+    `scoring`: the scoring command against the official script's way.
+    `answers`: turning logits into answers.
+    `predict`: predicting a dev set.
+    `memory`: peak memory of the prediction command."""
     dev: Path | None = None
-    """A SQuAD 2.0 JSON file."""
+    """A SQuAD 2.0 JSON file; all rows but `latency` need it."""
     model: str | None = None
-    """The reader for `answers`, `predict` and `memory`: a folder or a hub id."""
+    """The reader for `answers`, `predict` and `memory`: a hub id or a folder."""
     predictions: Path | None = None
-    """What `scoring` scores; by default the first gold answers, every second one spoiled."""
+    """Predictions for `scoring`; by default gold answers, every second one made wrong."""
     teacher: str | None = None
-    """For `latency`: a folder or a hub id; by default random weights, 12 layers of 768."""
+    """For `latency`: a hub id or a folder; by default random weights, 12 layers of width 768."""
     student: str | None = None
-    """For `latency`: a folder or a hub id; by default random weights, 6 layers of 768."""
+    """For `latency`: a hub id or a folder; by default random weights, 6 layers of width 768."""
     sample: int | None = None
-    """Predict so many questions, spread over the set; all of them by default."""
+    """Number of questions to predict, spread over the dev set; by default all."""
     repeats: int = 5
-    """Turns of a row."""
+    """Number of turns."""
     threads: int | None = None
-    """Threads of PyTorch; by default one for each usable core."""
+    """Number of PyTorch threads; by default one for each usable core."""
     out_file: Path | None = None
-    """Also write the figures here, with the number of cores and the versions."""
+    """Also write the figures, the number of cores and the versions into this JSON file."""
 
     def __post_init__(self) -> None:
         for name in ("sample", "repeats", "threads"):

@@ -1,13 +1,15 @@
-"""Compare predictions of one dev set: scores, and leads over the first, with intervals.
+"""Compare several predictions of one dev set: their scores, and their leads over the first.
 
-The intervals are of the questions asked, not of the training's chance: questions are drawn with
-replacement, the same ones for every system, so that a lead's interval is of paired differences.
+Intervals are bootstrap intervals over the questions of the dev set; they say nothing about how much
+another training seed would change. All systems are scored on the same draws of questions, so that
+the interval of a lead is one of paired differences.
 """
 
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import tyro
@@ -25,18 +27,20 @@ CHUNK = 200  # resamples drawn at once: bounds the memory
 class Compare:
     """Compare PREDICTIONS, two or more files, on the SQuAD set DEV."""
 
-    dev: tyro.conf.Positional[str]
-    """A SQuAD JSON file, a shard folder, or a hub data set id."""
-    predictions: tyro.conf.Positional[tuple[Path, ...]]
-    """JSON files {id: text}, "" where there is no answer; the first is what the others lead."""
+    dev: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="DEV")]
+    """A SQuAD JSON file, a folder made by `augment.build`, or a hub data set id."""
+    predictions: Annotated[
+        tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="PREDICTIONS")
+    ]
+    """JSON files {id: text}, with "" for no answer. The others are compared with the first."""
     num_resamples: int = 10_000
-    """Draws of as many questions as there are."""
+    """Number of bootstrap draws."""
     level: float = 0.95
-    """Share of the draws that an interval holds."""
+    """Confidence level of the intervals."""
     seed: int = 0
-    """Decides the draws."""
+    """Seed of the draws."""
     out_file: Path | None = None
-    """Also write the figures here, as JSON."""
+    """Also write the figures into this JSON file."""
 
     def __post_init__(self) -> None:
         if not self.predictions:

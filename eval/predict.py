@@ -1,8 +1,8 @@
-"""Predict the answers of a dev set with any span-prediction checkpoint, by a stated protocol.
+"""Predict the answers to a dev set with an extractive reader.
 
-Writes predictions.json, na_probs.json, null_odds.json and nbest_predictions.json into OUT, and
-predict.json last: the configuration, from which the scorers take the protocol. On several GPUs:
-`torchrun --nproc-per-node N -m eval.predict ...`
+Writes predictions.json, na_probs.json, null_odds.json and nbest_predictions.json into OUT. The
+settings follow in predict.json, so that the scorers can name the protocol. On N GPUs, run
+`torchrun --nproc-per-node N -m eval.predict ...`.
 """
 
 import hashlib
@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import tyro
@@ -39,36 +39,36 @@ data set are told by their hashes)."""
 class Predict:
     """Predict the answers of DEV with the reader MODEL; OUT is a folder."""
 
-    model: tyro.conf.Positional[str]
-    """A hub id or a folder of a checkpoint with a span head."""
-    dev: tyro.conf.Positional[str]
-    """A SQuAD JSON file, a shard folder, or a hub data set id."""
-    out: tyro.conf.Positional[Path]
-    """The folder for the predictions."""
+    model: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="MODEL")]
+    """A reader: hub id, or folder of a checkpoint with a span head."""
+    dev: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="DEV")]
+    """A SQuAD JSON file, a folder made by `augment.build`, or a hub data set id."""
+    out: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="OUT")]
+    """Folder for the predictions."""
     protocol: Literal["run_qa", "farm"] = "run_qa"
-    """How windows and answers are chosen: transformers' example, or Haystack 1.1 to 1.3."""
+    """Choose windows and answers as transformers' run_qa.py does, or as Haystack 1.1 to 1.3."""
     max_seq_length: int = 384
-    """Tokens of a window."""
+    """Tokens in a window of question and context."""
     doc_stride: int = 128
-    """run_qa: tokens that neighbouring windows share; farm: tokens between their starts."""
+    """run_qa: tokens that neighbouring windows share. farm: tokens between their starts."""
     max_query_length: int = 64
-    """Tokens kept of a question."""
+    """Longer questions are cut to this number of tokens."""
     max_answer_length: int | None = None
-    """Tokens of an answer; by default 30 with run_qa and 1,000 with farm."""
+    """Longest answer, in tokens; by default 30 with run_qa and 1,000 with farm."""
     n_best_size: int = 20
-    """Starts and ends tried in a window (run_qa), and spans written of a question."""
+    """Answers written for each question; with run_qa also the starts and ends tried in a window."""
     null_score_diff_threshold: float = 0.0
-    """'No answer' wins when it leads by more than this."""
+    """Predict no answer if its score is higher than the best span's by more than this."""
     batch_size: int = 32
     """Windows in a batch."""
     device: Device = "auto"
     """Where the reader runs."""
     dtype: Dtype = "float32"
-    """Precision of the reader; quote scores of float32."""
+    """Number type of the reader; scores that you publish should be made with float32."""
     allow_bin: bool = False
-    """Also read pytorch_model.bin, where there are no safetensors."""
+    """Also load pytorch_model.bin if a checkpoint has no safetensors."""
     overwrite: bool = False
-    """Replace predictions that another configuration left in OUT."""
+    """Replace predictions in OUT that were made with other settings."""
 
     def __post_init__(self) -> None:
         if self.batch_size < 1:

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import tyro
 
@@ -111,12 +111,12 @@ def _score(
 class SquadV1:
     """Score PREDICTIONS on the SQuAD 1.1 set DEV."""
 
-    dev: tyro.conf.Positional[str]
-    """A SQuAD 1.1 JSON file, a shard folder, or a hub data set id."""
-    predictions: tyro.conf.Positional[Path]
+    dev: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="DEV")]
+    """A SQuAD 1.1 JSON file, a folder made by `augment.build`, or a hub data set id."""
+    predictions: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="PREDICTIONS")]
     """A JSON file {id: text}."""
     out_file: Path | None = None
-    """Also write the scores here."""
+    """Also write the scores into this JSON file."""
 
 
 def score_files(config: SquadV1) -> Scores:

@@ -1,14 +1,13 @@
-"""Score predictions on SQuAD 2.0, where a question may have no answer, as the official script does.
+"""Score predictions on SQuAD 2.0, as the official script does.
 
-Normalising and F1 are those of `eval.squad_v1`; what differs is here and in
-`eval.scoring.no_answer`.
+In SQuAD 2.0 a question may have no answer; the right prediction is then an empty text.
 """
 
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import tyro
 
@@ -173,16 +172,16 @@ class _Scoring:
 class SquadV2:
     """Score PREDICTIONS on the SQuAD 2.0 set DEV."""
 
-    dev: tyro.conf.Positional[str]
-    """A SQuAD JSON file, a shard folder, or a hub data set id."""
-    predictions: tyro.conf.Positional[Path]
-    """A JSON file {id: text}, "" where there is no answer."""
+    dev: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="DEV")]
+    """A SQuAD JSON file, a folder made by `augment.build`, or a hub data set id."""
+    predictions: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="PREDICTIONS")]
+    """A JSON file {id: text}, with "" for no answer."""
     na_prob_file: Path | None = None
-    """A JSON file {id: probability of no answer}: adds best_* and pr_*_ap."""
+    """A JSON file {id: probability of no answer}; adds best_* and pr_*_ap to the scores."""
     na_prob_thresh: float = 1.0
-    """A question counts as 'no answer' where its probability is above this."""
+    """Score a question as 'no answer' if its probability of no answer is above this."""
     out_file: Path | None = None
-    """Also write the scores here."""
+    """Also write the scores into this JSON file."""
     out_image_dir: Path | None = None
     """Draw precision-recall curves and histograms into this folder, as PNG and SVG."""
 

@@ -7,6 +7,7 @@ import errno
 import json
 import os
 import platform
+import re
 import sys
 from collections.abc import Callable, Mapping
 from importlib.metadata import PackageNotFoundError, version
@@ -44,7 +45,8 @@ def run(
         spec = getattr(module, "__spec__", None)
         prog = f"python -m {spec.name}" if spec else None
         given: dict[str, Any] = {} if default is None else {"default": default}
-        config = tyro.cli(config_type, prog=prog, description=module.__doc__, **given)
+        paragraphs = re.sub(r"(?<!\n)\n(?!\n)", " ", (module.__doc__ or "").strip())  # not lines
+        config = tyro.cli(config_type, prog=prog, description=paragraphs, **given)
     except ValueError as error:  # a check in __post_init__
         _fail(error, 2)
     try:

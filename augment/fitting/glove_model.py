@@ -25,25 +25,25 @@ class GloveFit:
     """What shapes the vectors besides the text."""
 
     dimensions: int = 100
-    """Numbers in a vector."""
+    """Length of a vector."""
     epochs: int = 15
-    """Passes over the table of pairs at most."""
+    """Passes over the table of word pairs, at most."""
     window: int = 15
-    """Words to either side that count as near; a pair's weight is 1 / distance."""
+    """Words on either side of a word that are paired with it, each weighted by 1 / distance."""
     min_count: int = 5
-    """Rarer words get no vector."""
+    """A word gets a vector if it occurs at least this often."""
     x_max: float = 100.0
-    """Pairs that are counted this often or more weigh 1 in the loss."""
+    """Pairs with this count or more have weight 1 in the loss."""
     alpha: float = 0.75
-    """Rarer pairs weigh (count / x_max) to this power."""
+    """Pairs with a lower count have weight (count / x_max) ** alpha."""
     learning_rate: float = 0.1
-    """AdaGrad's."""
+    """Learning rate of AdaGrad."""
     num_batches: int = 50
-    """Updates in an epoch."""
+    """Updates per epoch."""
     flat: float = 0.002
     """Stop when an epoch lowers the loss by less than this share."""
     seed: int = 0
-    """Decides the first vectors and the batches."""
+    """Seed of the initial vectors and of the batches."""
 
     def __post_init__(self) -> None:
         for name in ("dimensions", "epochs", "window", "min_count", "num_batches"):
