@@ -305,11 +305,11 @@ def _masking(made: _Bench) -> None:
 
     from distill.models.distiller import SpanDistiller
     from distill.prune import Pruner
-    from distill.recipes import RECIPES, PruningStage
+    from distill.recipes import PruningStage, find_recipe
     from eval.benches.timing import Comparison, take_turns
 
     made.to_device()
-    stage = RECIPES["bert-block-sparse-squad1"].stages[0]
+    stage = find_recipe("bert-block-sparse-squad1").stages[0]
     assert isinstance(stage, PruningStage)
     masked = copy.deepcopy(made.student)
     pruner = Pruner(masked, stage)

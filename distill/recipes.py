@@ -1,18 +1,27 @@
 """List the recipes, or print one: its models, its stages, and every number with its source.
 
 A number comes from the card of a published model, or from the code that made the model, or it is
-this project's own; then the reason is given.
+this project's own; then the reason is given. A recipe is a
+file in distill/recipes: copy one, change it, and give the copy where a recipe's name is asked for.
 """
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from functools import cache
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tyro
 
 from augment.base.command import UsageError, run
-from distill.recipe_sources import SOURCES
+from augment.base.paragraphs import raise_faults
+from augment.base.toml_files import fill, read_toml
+
+BUNDLED = Path(__file__).with_name("recipes")
+"""Holds a file for each recipe that has a name; in them every value has its source."""
+UNIFORM = "uniform"
+"""Stands for no `layer_map`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -194,196 +203,99 @@ def used_fields(stage: Stage) -> list[str]:
     return [field.name for field in fields(stage) if field.name not in unread]
 
 
-_TINYBERT = Recipe(
-    name="tinybert-6l-768d-squad2",
-    student="huawei-noah/TinyBERT_General_6L_768D",
-    stages=(
-        Stage(
-            kind="intermediate",
-            rows="augmented",
-            teacher="deepset/bert-base-uncased-squad2",
-            epochs=5,
-            batch_size=26,
-            learning_rate=5e-5,
-            warmup=0.2,
-            weight_decay=0.01,
-        ),
-        Stage(
-            kind="prediction",
-            rows="original",
-            teacher="deepset/bert-base-uncased-squad2",
-            epochs=5,
-            batch_size=26,
-            learning_rate=3e-5,
-            warmup=0.2,
-            weight_decay=0.01,
-            kd_weight=1.0,
-            temperature=1.0,
-            head_dropout=0.1,
-        ),
-    ),
-)
+@dataclass(frozen=True, kw_only=True)
+class RecipeFile:
+    """A recipe as its file has it."""
 
-_TINYROBERTA = Recipe(
-    name="tinyroberta-squad2",
-    student="distilbert/distilroberta-base",
-    stages=(
-        Stage(
-            kind="intermediate",
-            rows="text",
-            teacher="FacebookAI/roberta-base",
-            epochs=4,
-            batch_size=96,
-            learning_rate=1e-4,
-            warmup=0.2,
-            weight_decay=0.01,
-        ),
-        Stage(
-            kind="intermediate",
-            rows="augmented",
-            teacher="deepset/roberta-base-squad2",
-            epochs=5,
-            batch_size=96,
-            learning_rate=5e-5,
-            warmup=0.2,
-            weight_decay=0.01,
-        ),
-        Stage(
-            kind="prediction",
-            rows="original",
-            teacher="deepset/roberta-large-squad2",
-            epochs=4,
-            batch_size=96,
-            learning_rate=3e-5,
-            warmup=0.2,
-            weight_decay=0.01,
-            kd_weight=0.75,
-            hard_weight=0.25,
-            temperature=1.5,
-            head_dropout=0.1,
-        ),
-    ),
-)
+    recipe: Recipe
+    """Named as the file."""
+    sources: Mapping[str, str]
+    """Where values are from, by their names in `table`."""
+    aliases: tuple[str, ...]
+    """Other names of a bundled recipe."""
 
-_DISTILBERT = Recipe(
-    name="distilbert-squad1",
-    student="distilbert/distilbert-base-uncased",
-    stages=(
-        Stage(
-            kind="prediction",
-            rows="original",
-            teacher="csarron/bert-base-uncased-squad-v1",
-            epochs=3,
-            batch_size=16,
-            learning_rate=3e-5,
-            kd_weight=0.5,
-            hard_weight=0.5,
-            temperature=2.0,
-            span_reduction="mean",
-        ),
-    ),
-    score="squad_v1",
-)
 
-_MINILM = Recipe(
-    name="minilm-3l-384d-squad2",
-    student="teacher:2,4,6",
-    stages=(
-        Stage(
-            kind="intermediate",
-            rows="augmented",
-            teacher="minilm-qa",
-            epochs=1,
-            batch_size=32,
-            learning_rate=1e-4,
-            warmup=0.1,
-            weight_decay=0.01,
-        ),
-        Stage(
-            kind="prediction",
-            rows="original",
-            teacher="minilm-qa",
-            epochs=4,
-            batch_size=32,
-            learning_rate=1e-4,
-            warmup=0.1,
-            weight_decay=0.01,
-        ),
-    ),
-)
+def recipe_names() -> list[str]:
+    """Name the bundled recipes."""
+    return sorted(path.stem for path in BUNDLED.glob("*.toml"))
 
-_STEPS = 110_660
-"""Of nn_pruning's recorded runs: 20 epochs of 5,533."""
-_BLOCK_STAGE = PruningStage(
-    kind="prediction",
-    rows="original",
-    teacher="csarron/bert-base-uncased-squad-v1",
-    epochs=20,
-    batch_size=16,
-    learning_rate=3e-5,
-    warmup=5_400 / _STEPS,
-    kd_weight=0.9,
-    hard_weight=0.1,
-    temperature=2.0,
-    span_reduction="mean",
-    prune_start=5_400 / _STEPS,
-    prune_hold=54_000 / _STEPS,
-    regularization=110.0,
-)
-_HYBRID_STAGE = replace(_BLOCK_STAGE, dense_block=None, regularization=20.0)
 
-_BLOCK_SPARSE = Recipe(
-    name="bert-block-sparse-squad1",
-    student="google-bert/bert-base-uncased",
-    stages=(_BLOCK_STAGE,),
-    seed=17,
-    score="squad_v1",
-)
+@cache
+def read_recipe(path: Path) -> RecipeFile:
+    """Read a recipe from its file.
 
-_HYBRID_SPARSE = replace(_BLOCK_SPARSE, name="bert-hybrid-sparse-squad1", stages=(_HYBRID_STAGE,))
+    Raises:
+        FileNotFoundError: there is none.
+        ValueError: an unknown key, a value of another type, one that its stage does not read, or
+            in a bundled recipe one without a source; with file and key.
+    """
+    found, sources = read_toml(path), dict[str, str]()
+    aliases, stages = found.pop("aliases", []), found.pop("stages", [])
+    if not isinstance(stages, list) or not all(isinstance(stage, dict) for stage in stages):
+        raise ValueError(f"{path}: stages: expected tables, each begun by [[stages]]")
+    values = _values(found, f"{path}: ", "", sources)
+    made = [
+        _stage(_values(stage, f"{path}: ", f"stages.{index}.", sources), f"{path}: stages.{index}.")
+        for index, stage in enumerate(stages)
+    ]
+    recipe = fill(Recipe, values, f"{path}: ", name=path.stem, stages=tuple(made))
+    if path.parent == BUNDLED:
+        unsaid = [f"{key}: no source" for key, _, source in table(recipe, sources) if not source]
+        raise_faults(str(path), unsaid, "say where each value is from")
+    return RecipeFile(recipe=recipe, sources=sources, aliases=tuple(aliases))
 
-_MINILM_SPARSE = Recipe(
-    name="minilm-hybrid-sparse-squad1",
-    student="teacher:1,2,3,4,5,6",
-    stages=(
-        replace(
-            _HYBRID_STAGE,
-            teacher="minilm-qa",
-            epochs=1,
-            batch_size=32,
-            learning_rate=6e-5,
-            warmup=0.05,
-            prune_start=0.0,
-            prune_hold=0.4,
-            regularization=50.0,
-            score_learning_rate=0.1,
-        ),
-    ),
-    score="squad_v1",
-)
 
-RECIPES = {
-    recipe.name: recipe
-    for recipe in (
-        *(_TINYBERT, _TINYROBERTA, _DISTILBERT, _MINILM),
-        *(_BLOCK_SPARSE, _HYBRID_SPARSE, _MINILM_SPARSE),
-    )
-}
-ALIASES = {"distbert-squad2-768d": "tinybert-6l-768d-squad2"}
+def _values(
+    given: Mapping[str, Any], where: str, at: str, sources: dict[str, str]
+) -> dict[str, Any]:
+    """Take values and sources of `key = {value = ..., source = "..."}` apart."""
+    values = {}
+    for key, value in given.items():
+        if isinstance(value, dict):
+            both = fill(_Sourced, value, f"{where}{at}{key}.")
+            value, sources[at + key] = both.value, both.source
+        values[key] = "none" if (key, value) == ("layer_map", UNIFORM) else value
+    return values
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Sourced:
+    value: Any
+    source: str
+
+
+def _stage(values: Mapping[str, Any], where: str) -> Stage:
+    """Make a stage; one that names a field of pruning prunes."""
+    plain = {field.name for field in fields(Stage)}
+    pruning = {field.name for field in fields(PruningStage)} - plain
+    stage = fill(PruningStage if pruning & values.keys() else Stage, values, where)
+    for key in values:
+        if key not in used_fields(stage):
+            raise ValueError(f"{where}{key}: a stage of kind {stage.kind} does not read it")
+    return stage
 
 
 def find_recipe(name: str) -> Recipe:
-    """Give a recipe by its name or alias.
+    """Give a recipe by its name, its alias, or its file.
 
     Raises:
         UsageError: there is none; with the near names.
+        FileNotFoundError, ValueError: a file that is not there, or has a fault.
     """
-    known = [*RECIPES, *ALIASES]
+    return find_file(name).recipe
+
+
+def find_file(name: str) -> RecipeFile:
+    """Give a recipe and where its values are from, as `find_recipe` does."""
+    if name.endswith(".toml"):
+        return read_recipe(Path(name))
+    bundled = {stem: read_recipe(BUNDLED / f"{stem}.toml") for stem in recipe_names()}
+    known = bundled | {alias: file for file in bundled.values() for alias in file.aliases}
     if name not in known:
         near = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
         hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(known)}"
-        raise UsageError(f"no recipe {name!r}; {hint}")
-    return RECIPES[ALIASES.get(name, name)]
+        raise UsageError(f"no recipe {name!r}; {hint} (a file is named FILE.toml)")
+    return known[name]
 
 
 def haystack_fidelity(recipe: Recipe) -> Recipe:
@@ -408,41 +320,42 @@ class RecipesConfig:
     """Which recipe to print."""
 
     name: Annotated[tyro.conf.Positional[str | None], tyro.conf.arg(metavar="NAME")] = None
-    """A recipe; without it, all are listed."""
+    """A recipe, or its file; without it, all are listed."""
 
 
-def table(recipe: Recipe) -> list[tuple[str, str, str]]:
+def table(recipe: Recipe, sources: Mapping[str, str]) -> list[tuple[str, str, str]]:
     """Give (field, value, source) of every value that the recipe's stages read."""
-    sources = SOURCES[recipe.name]
     names = [field.name for field in fields(Recipe) if field.name not in ("name", "stages")]
-    rows = [(name, _shown(getattr(recipe, name)), sources[name]) for name in names]
+    values = {name: getattr(recipe, name) for name in names}
     for index, stage in enumerate(recipe.stages):
-        for name in used_fields(stage):
-            key = f"stages.{index}.{name}"
-            value = getattr(stage, name)
-            if name == "layer_map" and value is None:
-                value = "uniform"
-            rows.append((key, _shown(value), sources[key]))
-    return rows
+        values |= {f"stages.{index}.{name}": getattr(stage, name) for name in used_fields(stage)}
+    return [
+        (
+            key,
+            _shown(value, UNIFORM if key.endswith(".layer_map") else "none"),
+            sources.get(key, ""),
+        )
+        for key, value in values.items()
+    ]
 
 
 def print_recipes(config: RecipesConfig) -> None:
     """Print a recipe's table, or one line for each recipe."""
     if config.name is not None:
-        recipe = find_recipe(config.name)
-        print(recipe.name)
-        print(_aligned([("field", "value", "source"), *table(recipe)]))
+        file = find_file(config.name)
+        print(file.recipe.name)
+        print(_aligned([("field", "value", "source"), *table(file.recipe, file.sources)]))
         return
     lines = [("recipe", "student", "stages")]
-    for name, recipe in RECIPES.items():
-        names = ", ".join([name, *(alias for alias, of in ALIASES.items() if of == name)])
+    for file in (find_file(name) for name in recipe_names()):
+        recipe, names = file.recipe, ", ".join([file.recipe.name, *file.aliases])
         lines.append((names, recipe.student, ", ".join(stage.kind for stage in recipe.stages)))
     print(_aligned(lines))
 
 
-def _shown(value: Any) -> str:
+def _shown(value: Any, nothing: str) -> str:
     if value is None:
-        return "none"
+        return nothing
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 

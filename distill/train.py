@@ -13,7 +13,7 @@ from typing import Any, Literal
 import tyro
 
 from augment.base.command import UsageError, run
-from distill.recipes import RECIPES, Recipe, Stage, find_recipe, haystack_fidelity
+from distill.recipes import Recipe, Stage, find_recipe, haystack_fidelity
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,7 +21,7 @@ class TrainConfig:
     """Which recipe, on what, and where the student goes."""
 
     recipe: str
-    """A name that `python -m distill.recipes` lists."""
+    """A name that `python -m distill.recipes` lists, or FILE.toml: a copy of one of its files."""
     output: Path
     """Folder of the student. Until it is complete, it is called OUTPUT.incomplete."""
     data: str | None = None
@@ -135,8 +135,8 @@ def main() -> None:
     """Run the command line."""
     name = named_recipe(sys.argv[1:])
     try:
-        recipe = find_recipe(name) if name else RECIPES["tinybert-6l-768d-squad2"]
-    except ValueError as error:
+        recipe = find_recipe(name or "tinybert-6l-768d-squad2")
+    except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
     given = {**defaults(recipe), "recipe": recipe.name if name else tyro.MISSING}

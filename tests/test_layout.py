@@ -87,7 +87,7 @@ def test_no_rooms_import_one_another_in_a_circle() -> None:
 
 
 def test_a_package_has_commands_on_top_and_few_files_in_a_folder() -> None:
-    public = {"augment.augmenter", "augment.squad", "augment.shards", "distill.recipe_sources"}
+    public = {"augment.augmenter", "augment.squad", "augment.shards"}
     tops = {
         module
         for module in MODULES

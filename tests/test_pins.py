@@ -30,7 +30,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from distill.recipes import RECIPES, Recipe, Stage
+from distill.recipes import Recipe, Stage, recipe_names
 from tests.finished_runs import RECIPE, finished, predict_and_score, record, write_record
 from tests.small_sets import CONTEXT, answer, question, small_set, squad
 
@@ -176,7 +176,7 @@ def make_commands(folder: Path) -> Texts:
     pruning = ["distill.train", "--recipe", "bert-hybrid-sparse-squad1", "--help"]
     helps["commands/help/distill.train--recipe.txt"] = pruning
     helps["commands/recipes/list.txt"] = ["distill.recipes"]
-    helps |= {f"commands/recipes/{name}.txt": ["distill.recipes", name] for name in RECIPES}
+    helps |= {f"commands/recipes/{name}.txt": ["distill.recipes", name] for name in recipe_names()}
     return dict(zip(helps, run(folder, *helps.values()), strict=True))
 
 

@@ -11,7 +11,7 @@ from distill.prune import Pruner, load_pruned
 from distill.prune.compaction import bake
 from distill.prune.masks import NEURONS
 from distill.prune_report import ReportConfig, report
-from distill.recipes import RECIPES, PruningStage
+from distill.recipes import PruningStage, find_recipe, recipe_names
 from distill.training import stages
 from distill.training.pruning import pruning_groups
 from distill.training.stages import distil
@@ -31,7 +31,7 @@ def data(tmp_path):
 
 def sparse(name, teacher, student="teacher:1,2,3,4", **fields):
     """Shrink a recipe; regularised so hard that a few steps remove something."""
-    dense_block = None if RECIPES[name].stages[0].dense_block is None else (8, 8)
+    dense_block = None if find_recipe(name).stages[0].dense_block is None else (8, 8)
     given = {
         "attention_block": (8, 8),
         "dense_block": dense_block,
@@ -41,13 +41,13 @@ def sparse(name, teacher, student="teacher:1,2,3,4", **fields):
         "epochs": 2,
         **fields,
     }
-    return shrink(RECIPES[name], student, [teacher], **given)
+    return shrink(find_recipe(name), student, [teacher], **given)
 
 
 @pytest.mark.parametrize(
     ("name", "kind"),
     [
-        *((name, "bert") for name in RECIPES if "sparse" in name),
+        *((name, "bert") for name in recipe_names() if "sparse" in name),
         ("bert-hybrid-sparse-squad1", "roberta"),
         ("bert-block-sparse-squad1", "distilbert"),
     ],
@@ -172,7 +172,7 @@ def test_a_later_stage_fills_what_is_left(tmp_path, data):
     teacher = tiny_distil.bert(tmp_path / "teacher")
     recipe = sparse("bert-block-sparse-squad1", teacher)
     (pruning,) = recipe.stages
-    plain = replace(RECIPES["minilm-3l-384d-squad2"].stages[1], teacher=teacher, batch_size=4)
+    plain = replace(find_recipe("minilm-3l-384d-squad2").stages[1], teacher=teacher, batch_size=4)
     distil(job(replace(recipe, stages=(pruning, plain)), tmp_path / "out", data))
     before = load_pruned(tmp_path / "out/stages/1-prediction").pruned
     after = load_pruned(tmp_path / "out").pruned
@@ -237,9 +237,12 @@ def test_what_does_not_fit_is_said_before_anything_is_trained(tmp_path, data):
     teacher = tiny_distil.bert(tmp_path / "teacher")
     blocks = sparse("bert-block-sparse-squad1", teacher).stages[0]
     neurons = sparse("bert-hybrid-sparse-squad1", teacher).stages[0]
-    plain = replace(RECIPES["minilm-3l-384d-squad2"].stages[1], teacher=teacher, batch_size=4)
+    plain = replace(find_recipe("minilm-3l-384d-squad2").stages[1], teacher=teacher, batch_size=4)
     hidden = replace(
-        RECIPES["minilm-3l-384d-squad2"].stages[0], teacher=teacher, batch_size=4, rows="original"
+        find_recipe("minilm-3l-384d-squad2").stages[0],
+        teacher=teacher,
+        batch_size=4,
+        rows="original",
     )
     recipe = sparse("bert-block-sparse-squad1", teacher)
     for stages_, message in (
@@ -257,7 +260,7 @@ def test_a_pruned_reader_teaches_and_is_fine_tuned(tmp_path, data):
     teacher = tiny_distil.bert(tmp_path / "teacher")
     pruned = tmp_path / "pruned"
     distil(job(sparse("minilm-hybrid-sparse-squad1", teacher), pruned, data))
-    plain = RECIPES["minilm-3l-384d-squad2"]
+    plain = find_recipe("minilm-3l-384d-squad2")
     taught = shrink(
         plain, tiny_distil.bert(tmp_path / "s", layers=2), [str(pruned)] * 2, attention_weight=0.0
     )

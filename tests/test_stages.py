@@ -16,7 +16,7 @@ from transformers import AutoModelForQuestionAnswering, BertModel, RobertaForMas
 from augment.base.command import UsageError
 from augment.base.records import differences
 from augment.build import BuildConfig, build
-from distill.recipes import RECIPES, haystack_fidelity
+from distill.recipes import find_recipe, haystack_fidelity
 from distill.training.job import plan_of
 from distill.training.stages import distil
 from eval.predict import Protocol, Reader, weights_sha256
@@ -60,7 +60,7 @@ def test_tinybert(tmp_path, data):
             num_workers=1,
         )
     )
-    recipe = shrink(RECIPES["tinybert-6l-768d-squad2"], student, [teacher, teacher])
+    recipe = shrink(find_recipe("tinybert-6l-768d-squad2"), student, [teacher, teacher])
     out = tmp_path / "out"
     record = distil(job(recipe, out, str(tmp_path / "set"), dev=data, dev_steps=2))
     intermediate, prediction = record["stages"]
@@ -94,7 +94,7 @@ def test_tinyroberta_with_its_general_stage(tmp_path, data, text):
     squad = tiny_distil.roberta(tmp_path / "squad", seed=4)
     large = tiny_distil.roberta(tmp_path / "large", seed=5, layers=6, width=64)
     student = tiny_distil.roberta(tmp_path / "student", layers=2, head=RobertaForMaskedLM)
-    recipe = shrink(RECIPES["tinyroberta-squad2"], student, [general, squad, large])
+    recipe = shrink(find_recipe("tinyroberta-squad2"), student, [general, squad, large])
     record = distil(job(recipe, tmp_path / "out", data, text=(text,), max_steps=3))
     assert [stage["stage"]["kind"] for stage in record["stages"]] == [
         "intermediate",
@@ -109,7 +109,7 @@ def test_distilbert_on_squad_1(tmp_path):
     data = rows(tmp_path / "train.json", impossible=False)
     teacher = tiny_distil.bert(tmp_path / "teacher")
     student = tiny_distil.distilbert(tmp_path / "student")
-    recipe = shrink(RECIPES["distilbert-squad1"], student, [teacher])
+    recipe = shrink(find_recipe("distilbert-squad1"), student, [teacher])
     record = distil(job(recipe, tmp_path / "out", data, dev=data))
     assert set(record["scores"]) == {"exact_match", "f1", "total", "signature"}
     model = AutoModelForQuestionAnswering.from_pretrained(tmp_path / "out")
@@ -118,7 +118,7 @@ def test_distilbert_on_squad_1(tmp_path):
 
 def test_minilm(tmp_path, data):
     teacher = tiny_distil.bert(tmp_path / "teacher", layers=6)
-    recipe = shrink(RECIPES["minilm-3l-384d-squad2"], "teacher:2,4,6", [teacher, teacher])
+    recipe = shrink(find_recipe("minilm-3l-384d-squad2"), "teacher:2,4,6", [teacher, teacher])
     record = distil(job(recipe, tmp_path / "out", data))
     assert (
         AutoModelForQuestionAnswering.from_pretrained(tmp_path / "out").config.num_hidden_layers

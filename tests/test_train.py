@@ -11,7 +11,7 @@ import pytest
 
 from augment.base.command import UsageError
 from distill.finetune import FinetuneConfig, finetune
-from distill.recipes import RECIPES
+from distill.recipes import find_recipe, recipe_names
 from distill.train import TrainConfig, defaults, named_recipe, resolve
 from distill.training.job import Job
 from tests import tiny_distil
@@ -29,7 +29,7 @@ def command(module, *arguments):
 
 
 def config(name="tinybert-6l-768d-squad2", **fields):
-    return TrainConfig(**{**defaults(RECIPES[name]), "output": Path("out"), **fields})
+    return TrainConfig(**{**defaults(find_recipe(name)), "output": Path("out"), **fields})
 
 
 def test_recipe_is_found_on_the_command_line():
@@ -39,9 +39,9 @@ def test_recipe_is_found_on_the_command_line():
     assert named_recipe(["--recipe"]) is None
 
 
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("name", recipe_names())
 def test_untouched_a_recipe_stays_what_it_is(name):
-    assert resolve(config(name)) == RECIPES[name]
+    assert resolve(config(name)) == find_recipe(name)
 
 
 def test_teacher_replaces_every_stages():

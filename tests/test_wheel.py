@@ -45,3 +45,4 @@ def test_a_built_wheel_builds_a_set(tmp_path: Path) -> None:
     embedded = ["--mlm", "embedded", "--glove", "embedded", "--copies-per-example", "2"]
     python("-m", "augment.build", sample, "set", *embedded)
     assert "nothing wrong" in python("-m", "augment.check", "set")
+    assert "card of deepset" in python("-m", "distill.recipes", "tinybert-6l-768d-squad2")

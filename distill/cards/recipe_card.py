@@ -24,7 +24,7 @@ from distill.cards.measured import (
 )
 from distill.cards.parts import base_model, citations, energy, model_index, place
 from distill.cards.published import PUBLISHED, Figure, Published
-from distill.recipes import RECIPES, PruningStage, Recipe, Stage
+from distill.recipes import PruningStage, Recipe, Stage, find_recipe
 from eval.reading.pruned import PRUNING, Pruned, read_pruned
 from eval.scoring.submission import PREDICT_CONFIG
 
@@ -63,7 +63,7 @@ def recipe_card(name: str, folder: Path) -> str:
     """
     if name not in PUBLISHED:
         raise ValueError(f"no recipe {name!r} with a card; there are {', '.join(PUBLISHED)}")
-    published, recipe, arms = PUBLISHED[name], RECIPES[name], read_arms(folder)
+    published, recipe, arms = PUBLISHED[name], find_recipe(name), read_arms(folder)
     return _head(name, published, recipe, arms) + _body(name, published, recipe, arms)
 
 
@@ -365,7 +365,7 @@ def _block(lines: Sequence[str]) -> str:
 
 
 def _training_commands(name: str, published: Published, dev: str) -> list[str]:
-    recipe = RECIPES[name]
+    recipe = find_recipe(name)
     train = published.train_file
     augmented = any(stage.rows == "augmented" for stage in recipe.stages)
     lines = [f"python -m augment.build {train} set20x"] if augmented else []
