@@ -20,9 +20,9 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from augment.base.command import UsageError, run, to_json, usable_cores, versions
-from augment.base.commit import locked, remove_leftovers, rename_folder, write_atomic
+from augment.base.commit import remove_leftovers, write_atomic
+from augment.base.folders import OutFolder
 from augment.base.paragraphs import raise_faults
-from augment.base.records import differences, read_plan
 from augment.building.manifest import make_manifest, summary
 from augment.building.plan import check_ids, plan_shards
 from augment.building.sources import Sources, find_model, find_vectors, read_keep_words
@@ -102,21 +102,16 @@ class BuildConfig:
             raise ValueError(f"--seed {self.seed}: must be 0 or more, below 2**64")
         if not self.out.name:
             raise ValueError(f"OUT {self.out}: name the folder that is to be made")
-        inside = (self.out.resolve(), self.incomplete.resolve())
+        inside = (self.out.resolve(), self.folder.incomplete.resolve())
         if any(self.candidates_folder.resolve().is_relative_to(folder) for folder in inside):
             raise ValueError(f"--candidates {self.candidates}: inside OUT; keep them elsewhere")
         if self.mlm == self.glove == "none":
             raise ValueError("--mlm none --glove none: nothing to take candidates from")
 
     @property
-    def incomplete(self) -> Path:
-        """Where the set is built."""
-        return self.out.with_name(self.out.name + ".incomplete")
-
-    @property
-    def replaced(self) -> Path:
-        """Where the set that --overwrite replaces stands for the moment between two renames."""
-        return self.out.with_name(f".{self.out.name}.replaced")
+    def folder(self) -> OutFolder:
+        """The set's folder, and where it is built."""
+        return OutFolder(out=self.out, what="a set", mark="manifest.json", overwrite=self.overwrite)
 
     @property
     def candidates_folder(self) -> Path:
@@ -134,16 +129,15 @@ def build(config: BuildConfig) -> dict[str, Any]:
     started = time.monotonic()
     sources = find_sources(config)
     plan = make_plan(config, sources)
-    incomplete = config.incomplete
-    config.out.parent.mkdir(parents=True, exist_ok=True)
-    with locked(config.out.with_name(config.out.name + ".lock")):
-        if config.replaced.is_dir() and not config.out.exists():
-            rename_folder(config.replaced, config.out)  # killed between the two renames
-        if _is_done(config, plan):
+    with config.folder.claimed(plan) as finished:
+        if finished:
+            raise_faults(
+                str(config.out), folder_faults(config.out), "pass --overwrite to build it again"
+            )
             _say(f"{config.out} is complete and was built with this configuration")
             record: dict[str, Any] = json.loads((config.out / "run.json").read_bytes())
             return record
-        _prepare(config, incomplete, plan)
+        incomplete = _prepare(config.folder, plan)
         seconds = {"inputs": time.monotonic() - started}
         parts = _parts(config, sources)
         with _timed(seconds, "candidates"):
@@ -179,7 +173,7 @@ def find_sources(config: BuildConfig) -> Sources:
     return Sources(squad, model, vectors, name, read_keep_words(config.keep_words))
 
 
-def make_plan(config: "BuildConfig", sources: Sources) -> dict[str, Any]:
+def make_plan(config: BuildConfig, sources: Sources) -> dict[str, Any]:
     """Gather everything that decides the set's bytes."""
     paragraphs = sources.squad.paragraphs
     check_ids(sources.squad.name, paragraphs, config.copies_per_example)
@@ -221,54 +215,13 @@ def make_plan(config: "BuildConfig", sources: Sources) -> dict[str, Any]:
     }
 
 
-def _is_done(config: BuildConfig, plan: dict[str, Any]) -> bool:
-    """Tell whether OUT is this very set; leave it alone if it is anything else.
-
-    Raises:
-        UsageError: OUT is another set and --overwrite was not given, or no set at all.
-    """
-    out = config.out
-    if not _holds_anything(out):
-        return False
-    if not (out / "manifest.json").is_file():
-        raise UsageError(f"{out}: exists and is not a set made here; choose another OUT")
-    if config.overwrite:
-        return False
-    _refuse_other(out, plan)
-    raise_faults(str(out), folder_faults(out), "pass --overwrite to build it again")
-    return True
-
-
-def _holds_anything(path: Path) -> bool:
-    return path.exists() and (not path.is_dir() or any(path.iterdir()))
-
-
-def _refuse_other(folder: Path, plan: dict[str, Any]) -> None:
-    there = read_plan(folder)
-    changed = differences(there or {}, plan)
-    if there is not None and changed:
-        listed = "\n  ".join(changed)
-        raise UsageError(
-            f"{folder}: made with another configuration:\n  {listed}\n"
-            "choose another OUT, or pass --overwrite"
-        )
-
-
-def _prepare(config: BuildConfig, incomplete: Path, plan: dict[str, Any]) -> None:
+def _prepare(folder: OutFolder, plan: dict[str, Any]) -> Path:
     """Make the working folder, or take over the one of an interrupted run."""
-    if incomplete.is_dir():
-        remove_leftovers(incomplete)
-    if _holds_anything(incomplete):
-        if read_plan(incomplete) is None:
-            raise UsageError(f"{incomplete}: is needed, and holds what is not ours; move it away")
-        if config.overwrite and differences(read_plan(incomplete) or {}, plan):
-            shutil.rmtree(incomplete)
-        else:
-            _refuse_other(incomplete, plan)
-    incomplete.mkdir(exist_ok=True)
-    write_atomic(incomplete / "plan.json", to_json(plan))  # first: it makes the folder ours
-    for folder in (incomplete / "data", incomplete / "receipts"):
-        folder.mkdir(exist_ok=True)
+    folder.prepare(plan)
+    remove_leftovers(folder.incomplete)
+    for name in ("data", "receipts"):
+        (folder.incomplete / name).mkdir(exist_ok=True)
+    return folder.incomplete
 
 
 def _parts(config: BuildConfig, sources: Sources) -> tuple[Parts, Parts | None]:
@@ -305,13 +258,7 @@ def _finish(
     write_atomic(incomplete / "run.json", to_json(record))
     shutil.rmtree(incomplete / "receipts")  # killed after this, shards without one are made again
     write_checksums(incomplete)
-    if _holds_anything(config.out):
-        if not config.overwrite:
-            raise UsageError(f"{config.out}: somebody put files there meanwhile; move them away")
-        shutil.rmtree(config.replaced, ignore_errors=True)
-        rename_folder(config.out, config.replaced)
-    rename_folder(incomplete, config.out)
-    shutil.rmtree(config.replaced, ignore_errors=True)
+    config.folder.put_in_place()
     return record
 
 

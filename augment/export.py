@@ -1,7 +1,6 @@
 """Copy a finished set into another format: Parquet, `load_from_disk`'s layout, or SQuAD JSON."""
 
 import json
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import groupby
@@ -13,7 +12,8 @@ import pyarrow.parquet
 import tyro
 
 from augment.base.command import UsageError, run
-from augment.base.commit import rename_folder, write_atomic
+from augment.base.commit import write_atomic
+from augment.base.folders import made_at_once
 from augment.cards.data_card import card_text
 from augment.shards import open_shards, read_manifest, read_rows, read_shard, shard_paths
 
@@ -48,18 +48,11 @@ def export(config: ExportConfig) -> None:
     if config.to == "squad-json":
         write_atomic(config.dest, lambda path: _write_squad_json(config.out, path))
         return
-    incomplete = config.dest.with_name(config.dest.name + ".incomplete")
-    shutil.rmtree(incomplete, ignore_errors=True)
-    incomplete.mkdir()
-    try:
+    with made_at_once(config.dest) as incomplete:
         if config.to == "parquet":
             _write_parquet(config.out, incomplete)
         else:
             _write_hf_disk(config.out, incomplete)
-        rename_folder(incomplete, config.dest)
-    except BaseException:
-        shutil.rmtree(incomplete, ignore_errors=True)
-        raise
 
 
 def _write_parquet(folder: Path, incomplete: Path) -> None:

@@ -18,14 +18,17 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from augment.base.command import UsageError, run, to_json, versions
-from augment.base.commit import rename_folder, write_atomic
-from augment.base.records import differences, read_record
+from augment.base.commit import write_atomic
+from augment.base.folders import OutFolder
+from augment.base.records import read_record
 from augment.fitting.compact_mlm import CompactShape, cut_compact
 from augment.fitting.masked_batches import group_by_length, measure, tokenize_windows
 from augment.fitting.masked_training import MaskedSteps, Training, train
 from augment.squad import SquadSet, read_squad
 from augment.variants.models import model_folder, model_sha256, pick_device, pick_dtype
 
+RECORD = "fit.json"
+"""The settings and the scores, in the model's folder."""
 MEASURED_SHARE = 0.15  # of the held-out wordpieces, whatever was masked in training
 HELD_OUT_EVERY = 50
 DEFAULT_SHAPE = CompactShape()
@@ -104,14 +107,9 @@ class FitMlmConfig:
             raise UsageError("--kd-weight 0 --hard-weight 0: nothing to learn from")
 
     @property
-    def incomplete(self) -> Path:
-        """Where the model is made."""
-        return self.out.with_name(self.out.name + ".incomplete")
-
-    @property
-    def replaced(self) -> Path:
-        """Where the model that --overwrite replaces stands for the moment between two renames."""
-        return self.out.with_name(f".{self.out.name}.replaced")
+    def folder(self) -> OutFolder:
+        """The model's folder, and where it is made."""
+        return OutFolder(out=self.out, what="a model", mark=RECORD, overwrite=self.overwrite)
 
 
 def fit_mlm(config: FitMlmConfig) -> dict[str, Any]:
@@ -122,12 +120,14 @@ def fit_mlm(config: FitMlmConfig) -> dict[str, Any]:
         ValueError: no text, a model without a masked-LM head, or a teacher with another vocabulary.
     """
     plan = _plan(config)
-    if config.replaced.is_dir() and not config.out.exists():
-        rename_folder(config.replaced, config.out)  # killed between the two renames
-    record = _finished(config, plan)
-    if record is not None:
-        print(f"{config.out}: complete already")
-        return record
+    with config.folder.claimed(plan) as finished:
+        if finished:
+            print(f"{config.out}: complete already")
+            return read_record(config.out / RECORD, config.out) or {}
+        return _fit(config, plan)
+
+
+def _fit(config: FitMlmConfig, plan: dict[str, Any]) -> dict[str, Any]:
     _hide_progress_bars()
     tokenizer, teacher = _load_teacher(config)
     rows, held_out = _read_rows(config, tokenizer)
@@ -136,13 +136,15 @@ def fit_mlm(config: FitMlmConfig) -> dict[str, Any]:
     batches = group_by_length(rows, config.batch_tokens)
     num_steps = max(1, round(len(batches) * config.epochs))
     steps = MaskedSteps(batches, tokenizer, config.mask_share, config.seed, num_steps)
-    config.incomplete.mkdir(parents=True, exist_ok=True)
-    write_atomic(config.incomplete / "plan.json", to_json(plan))
-    train(model, teacher, steps, training, config.incomplete)
+    config.folder.prepare(plan)
+    checkpoints = config.folder.incomplete / "checkpoints"
+    train(model, teacher, steps, training, checkpoints)
     dev = group_by_length(held_out, config.batch_tokens)
     scores = measure(model, tokenizer, dev, MEASURED_SHARE, teacher)
     record = {**plan, "held_out": scores, "versions": versions()}
-    _write(config, model, tokenizer, record)
+    _save(config, model, tokenizer, record)
+    shutil.rmtree(checkpoints)
+    config.folder.put_in_place()
     print(f"{config.out}: " + ", ".join(f"{name} {value:.4g}" for name, value in scores.items()))
     return record
 
@@ -162,34 +164,6 @@ def _plan(config: FitMlmConfig) -> dict[str, Any]:
             for key, name in names.items()
         },
     }
-
-
-def _finished(config: FitMlmConfig, plan: dict[str, Any]) -> dict[str, Any] | None:
-    """Give the record of a finished run with this plan; forget an unfinished one with another."""
-    for folder, name in ((config.out, "fit.json"), (config.incomplete, "plan.json")):
-        if not _holds_anything(folder):
-            continue
-        record = read_record(folder / name, folder)
-        if record is None:
-            raise UsageError(
-                f"{folder}: exists and is not a model made here (no {name}); choose another OUT, "
-                "or move it away"
-            )
-        different = differences({key: record.get(key) for key in plan}, plan)
-        if different and not config.overwrite:
-            raise UsageError(
-                f"{folder} was made otherwise; pass --overwrite to replace it:\n  "
-                + "\n  ".join(different)
-            )
-        if different and folder == config.incomplete:
-            shutil.rmtree(folder)
-        elif not different and folder == config.out and not config.overwrite:
-            return record
-    return None
-
-
-def _holds_anything(path: Path) -> bool:
-    return path.exists() and (not path.is_dir() or any(path.iterdir()))
 
 
 def _hide_progress_bars() -> None:
@@ -284,24 +258,16 @@ def _training(config: FitMlmConfig) -> Training:
     )
 
 
-def _write(config: FitMlmConfig, model: Any, tokenizer: Any, record: dict[str, Any]) -> None:
-    """Put the model in place: whole, or not at all."""
+def _save(config: FitMlmConfig, model: Any, tokenizer: Any, record: dict[str, Any]) -> None:
+    """Write the model, its tokenizer and the record."""
     import torch
 
-    made = config.incomplete / "model"
+    made = config.folder.incomplete
     model.to(getattr(torch, config.save_dtype)).save_pretrained(made)
     if tokenizer.is_fast:
         tokenizer.backend_tokenizer.no_truncation()  # that was for our windows alone
     tokenizer.save_pretrained(made)
-    write_atomic(made / "fit.json", to_json(record))
-    if _holds_anything(config.out):
-        if not config.overwrite:
-            raise UsageError(f"{config.out}: somebody put files there meanwhile; move them away")
-        shutil.rmtree(config.replaced, ignore_errors=True)
-        rename_folder(config.out, config.replaced)
-    rename_folder(made, config.out)
-    shutil.rmtree(config.replaced, ignore_errors=True)
-    shutil.rmtree(config.incomplete)
+    write_atomic(made / RECORD, to_json(record))
 
 
 def main() -> None:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from augment.base.commit import file_sha256, locked, rename_folder, write_atomic
+from augment.base.commit import file_sha256, write_atomic
+from augment.base.folders import claimed, empty, rename_folder
 from augment.base.paragraphs import Paragraph, raise_faults, span_fault
 from augment.base.records import default_cache
 from augment.variants.replace import Variants
@@ -202,17 +203,18 @@ def open_shards(folder: str | Path, cache: Path | None = None) -> "Dataset":
     target = (cache or default_cache()) / name
     target.parent.mkdir(parents=True, exist_ok=True)
     if not target.is_dir():
-        with locked(target.with_suffix(".lock"), wait=True):
+        incomplete = target.with_suffix(".incomplete")
+        with claimed(incomplete, wait=True):
             if not target.is_dir():  # nobody made it meanwhile
-                _write_streams(paths, target.with_suffix(".incomplete"))
-                rename_folder(target.with_suffix(".incomplete"), target)
+                empty(incomplete)
+                _write_streams(paths, incomplete)
+                rename_folder(incomplete, target)
     parts = [datasets.Dataset.from_file(str(target / path.name)) for path in paths]
     return datasets.concatenate_datasets(parts)
 
 
 def _write_streams(paths: Sequence[Path], folder: Path) -> None:
     """Write shards uncompressed, in the format that `datasets` maps."""
-    folder.mkdir(exist_ok=True)
     for path in paths:
         with pa.ipc.new_stream(str(folder / path.name), SCHEMA) as writer:
             for batch in read_shard(path):

@@ -11,7 +11,7 @@ from typing import Annotated
 import tyro
 
 from augment.base.command import UsageError, run
-from augment.base.commit import rename_folder
+from augment.base.folders import made_at_once
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,8 +35,6 @@ def compact_reader(config: CompactConfig) -> None:
         UsageError: OUT exists.
         ValueError, OSError: no reader of that name.
     """
-    import shutil
-
     from distill.prune import compact
     from eval.reading.reader import load_checkpoint
 
@@ -44,11 +42,9 @@ def compact_reader(config: CompactConfig) -> None:
         raise UsageError(f"{config.out}: exists; choose another OUT, or move it away")
     tokenizer, model = load_checkpoint(config.model, dtype="float32", allow_bin=config.allow_bin)
     pruned = compact(model, drop_uniform_heads=config.drop_uniform_heads)
-    made = config.out.with_name(config.out.name + ".incomplete")
-    shutil.rmtree(made, ignore_errors=True)
-    model.save_pretrained(made)
-    tokenizer.save_pretrained(made)
-    rename_folder(made, config.out)
+    with made_at_once(config.out) as made:
+        model.save_pretrained(made)
+        tokenizer.save_pretrained(made)
     print("\n".join(f"- {fact}" for fact in pruned.facts()))
     print(config.out)
 

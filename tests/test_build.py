@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from augment.base.command import UsageError
+from augment.base.folders import claimed
 from augment.build import BuildConfig, build
 from augment.check import check
 from augment.shards import read_manifest, read_rows
@@ -145,7 +146,7 @@ def test_a_damaged_set_is_not_called_complete(config: BuildConfig) -> None:
 def test_another_configuration_is_refused_with_the_keys(config: BuildConfig) -> None:
     build(config)
     before = digests(config.out)
-    with pytest.raises(UsageError, match=r"seed: 0 there, 1 here(?s:.)*--overwrite"):
+    with pytest.raises(UsageError, match=r"--overwrite(?s:.)*seed: 0 there, 1 here"):
         build(replace(config, seed=1))
     assert digests(config.out) == before
     build(replace(config, seed=1, overwrite=True))
@@ -172,9 +173,7 @@ def test_a_damaged_part_of_the_store_is_named(config: BuildConfig, tmp_path: Pat
 
 
 def test_two_builds_at_once_are_refused(config: BuildConfig) -> None:
-    from augment.base.commit import locked
-
-    with locked(config.out.with_name("set.lock")), pytest.raises(RuntimeError, match="another"):
+    with claimed(config.folder.incomplete), pytest.raises(RuntimeError, match="another process"):
         build(config)
 
 
@@ -293,12 +292,12 @@ def test_candidates_are_not_kept_inside_the_set(tmp_path: Path) -> None:
 
 
 def test_what_is_not_ours_beside_out_is_left_alone(config: BuildConfig) -> None:
-    config.incomplete.mkdir()
-    (config.incomplete / "thesis.txt").write_text("years of work")
+    config.folder.incomplete.mkdir()
+    (config.folder.incomplete / "thesis.txt").write_text("years of work")
     for overwrite in (False, True):
         with pytest.raises(UsageError, match="holds what is not ours"):
             build(replace(config, overwrite=overwrite))
-    assert (config.incomplete / "thesis.txt").read_text() == "years of work"
+    assert (config.folder.incomplete / "thesis.txt").read_text() == "years of work"
 
 
 def test_words_to_keep_are_single_words(config: BuildConfig, tmp_path: Path) -> None:

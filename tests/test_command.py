@@ -5,16 +5,15 @@ import json
 import os
 import subprocess
 import sys
-import threading
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import pytest
 import tyro
 
 from augment.base.command import UsageError, run, to_json, versions
-from augment.base.commit import locked, remove_leftovers, write_atomic
+from augment.base.commit import remove_leftovers, write_atomic
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,64 +155,3 @@ def test_only_our_leftovers_are_removed(tmp_path: Path) -> None:
         path.touch()
     assert remove_leftovers(tmp_path) == 1
     assert sorted(p.name for p in tmp_path.rglob("*")) == [".theirs.tmp", "a.tmp", "data"]
-
-
-def test_a_lock_has_one_holder(tmp_path: Path) -> None:
-    path = tmp_path / "lock"
-    with locked(path), pytest.raises(RuntimeError, match="lock: another process"), locked(path):
-        pass
-    assert not path.exists()
-    inside: list[int] = []
-    most: list[int] = []
-
-    def work() -> None:
-        for _ in range(50):
-            with locked(path, wait=True):
-                inside.append(1)
-                most.append(len(inside))
-                inside.pop()
-
-    threads = [threading.Thread(target=work) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert (len(most), max(most)) == (200, 1)
-
-
-def test_a_lock_file_removed_before_it_was_locked(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import fcntl
-
-    path, whole, calls = tmp_path / "lock", fcntl.flock, []
-
-    def removed_first(file: Any, flags: int) -> None:
-        calls.append(flags)
-        if len(calls) == 1:  # its holder ends between our opening it and locking it
-            path.unlink()
-        whole(file, flags)
-
-    monkeypatch.setattr(fcntl, "flock", removed_first)
-    with locked(path):
-        assert len(calls) == 2
-        assert path.exists()
-
-
-def test_ctrl_c_while_a_command_is_imported_is_one_line(tmp_path: Path) -> None:
-    (tmp_path / "tyro.py").write_text("raise KeyboardInterrupt")
-    for command in ("augment.check", "eval.squad_v2", "distill.split"):
-        done = subprocess.run(
-            [sys.executable, "-m", command, "x"],
-            env={**os.environ, "PYTHONPATH": str(tmp_path)},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.stderr == "error: interrupted; run the same command again\n"
-        assert done.returncode in (130, -2)
-
-
-def test_a_program_that_imports_us_keeps_its_own_way() -> None:
-    code = "import sys, augment, eval, distill; assert sys.excepthook is sys.__excepthook__"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

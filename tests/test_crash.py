@@ -113,7 +113,6 @@ def test_killed_at_every_step(config: BuildConfig, tmp_path: Path) -> None:
         assert {path.name for path in config.out.parent.iterdir()} <= {
             "set",
             "set.candidates",
-            "set.lock",
         }, point
 
 
@@ -194,11 +193,11 @@ def test_killed_while_overwriting(config: BuildConfig, tmp_path: Path) -> None:
             build(other)
 
         assert in_child(work) in (-signal.SIGKILL, 0), point
-        replaced = config.replaced if not config.out.exists() else config.out
+        replaced = config.folder.replaced if not config.out.exists() else config.out
         assert digests(replaced) in (old, new), point
         assert in_child(lambda: build(other)) == 0, point
         assert digests(config.out) == new, point
-        assert not config.replaced.exists(), point
+        assert not config.folder.replaced.exists(), point
 
 
 @pytest.mark.slow

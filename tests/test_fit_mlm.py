@@ -277,7 +277,7 @@ def test_a_killed_run_goes_on_and_gives_the_same_weights(tiny_bert, corpus, tmp_
 
     killed, whole = tmp_path / "killed", tmp_path / "whole"
     process = subprocess.Popen(command(killed), cwd=PROJECT, stdout=subprocess.DEVNULL)
-    while not list(tmp_path.glob("killed.incomplete/checkpoint-*/trainer_state.json")):
+    while not list(tmp_path.glob("killed.incomplete/checkpoints/checkpoint-*/trainer_state.json")):
         assert process.poll() is None
         time.sleep(0.05)
     process.send_signal(signal.SIGKILL)
@@ -314,7 +314,7 @@ def test_the_old_model_stays_until_the_new_one_is_whole(tiny_bert, corpus, tmp_p
         with pytest.raises(ZeroDivisionError):
             fit_mlm(other)
     assert json.loads((first.out / "fit.json").read_text()) == record
-    first.out.rename(other.replaced)  # as if killed between the two renames
+    first.out.rename(other.folder.replaced)  # as if killed between the two renames
     assert fit_mlm(other)["settings"]["epochs"] == 2
     assert sorted(os.listdir(tmp_path)) == ["corpus.json", "fitted"]
 
@@ -322,8 +322,9 @@ def test_the_old_model_stays_until_the_new_one_is_whole(tiny_bert, corpus, tmp_p
 def test_a_damaged_record_is_named(tiny_bert, corpus, tmp_path):
     config = settings(corpus, tmp_path, mlm=str(tiny_bert))
     config.out.mkdir()
-    (config.out / "fit.json").write_text('{"set')
-    with pytest.raises(ValueError, match=r"fit.json: damaged \(.*\); delete .*fitted and run"):
+    (config.out / "fit.json").write_text("{}")
+    (config.out / "plan.json").write_text('{"set')
+    with pytest.raises(ValueError, match=r"plan.json: damaged \(.*\); delete .*fitted and run"):
         fit_mlm(config)
 
 

@@ -250,7 +250,7 @@ RUN = """
 import os, signal, sys
 from pathlib import Path
 from transformers import TrainerCallback
-from distill import stages
+from distill.training import stages
 from distill.training.stages import distil
 from tests.tiny_distil import job, two_stages
 
@@ -438,7 +438,7 @@ def foreign_folder(tmp_path, data):
     teacher = tiny_distil.bert(tmp_path / "teacher")
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "thesis.txt").write_text("mine")
-    return job(two_stages(teacher), tmp_path / "out", data), "was not made here"
+    return job(two_stages(teacher), tmp_path / "out", data), "not a student made here"
 
 
 @pytest.mark.parametrize(

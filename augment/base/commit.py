@@ -4,13 +4,12 @@ Every file goes the same way: a temporary name in its own folder, close, fsync, 
 fsync of the folder.
 """
 
-import fcntl
 import hashlib
 import os
 import re
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from uuid import uuid4
 
@@ -31,13 +30,18 @@ def write_atomic(path: Path, write: Callable[[Path], None] | bytes | str) -> Non
             write(temporary)
         else:
             temporary.write_bytes(write.encode() if isinstance(write, str) else write)
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
+        fsync_file(temporary)
         os.replace(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
     fsync_folder(path.parent)
+
+
+def fsync_file(path: Path) -> None:
+    """Bring a file's content to the disk, before anything says that it is there."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
 
 
 def fsync_folder(folder: Path) -> None:
@@ -49,13 +53,6 @@ def fsync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def rename_folder(source: Path, target: Path) -> None:
-    """Give a finished folder its final name in one step."""
-    fsync_folder(source)
-    os.rename(source, target)
-    fsync_folder(target.parent)
-
-
 def remove_leftovers(folder: Path, older_than: float = 0) -> int:
     """Delete temporary files that a killed run left; give their number.
 
@@ -64,48 +61,16 @@ def remove_leftovers(folder: Path, older_than: float = 0) -> int:
         older_than: seconds; where others may be writing, a file of theirs is younger.
     """
     latest = time.time() - older_than
-    found = [
-        path
-        for path in folder.rglob(".*.tmp")
-        if TEMPORARY.fullmatch(path.name) and path.stat().st_mtime <= latest
-    ]
-    for path in found:
-        path.unlink(missing_ok=True)
-    return len(found)
+    removed = 0
+    for path in folder.rglob(".*.tmp"):
+        with suppress(FileNotFoundError):  # its writer has just renamed it
+            if TEMPORARY.fullmatch(path.name) and path.stat().st_mtime <= latest:
+                path.unlink()
+                removed += 1
+    return removed
 
 
 def file_sha256(path: Path) -> str:
     """Hash a file's bytes."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-@contextmanager
-def locked(path: Path, *, wait: bool = False) -> Iterator[None]:
-    """Hold a lock file for as long as this process lives.
-
-    Raises:
-        RuntimeError: another process holds it, and `wait` is false.
-    """
-    while True:
-        with path.open("w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-            except BlockingIOError as error:
-                raise RuntimeError(
-                    f"{path}: another process is building here; wait for it"
-                ) from error
-            if not _is_at(path, file.fileno()):  # its holder removed it: lock the new one
-                continue
-            try:
-                yield
-            finally:
-                path.unlink(missing_ok=True)
-            return
-
-
-def _is_at(path: Path, descriptor: int) -> bool:
-    try:
-        return os.path.samestat(os.fstat(descriptor), path.stat())
-    except FileNotFoundError:
-        return False

@@ -23,22 +23,6 @@ def differences(there: Mapping[str, Any], here: Mapping[str, Any], at: str = "")
     return found
 
 
-def read_plan(folder: Path) -> dict[str, Any] | None:
-    """Read the plan of a finished or unfinished build; None if there is none.
-
-    Raises:
-        ValueError: it is damaged.
-    """
-    path = folder / "plan.json"
-    if not path.is_file():
-        return None
-    try:
-        plan: dict[str, Any] = json.loads(path.read_bytes())
-    except ValueError as error:
-        raise ValueError(f"{path}: damaged ({error}); delete {folder} and build again") from error
-    return plan
-
-
 def read_record(path: Path, made: Path) -> dict[str, Any] | None:
     """Read the record of how `made` was made; None if there is none.
 

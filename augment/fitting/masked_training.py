@@ -134,7 +134,7 @@ def train(model: Any, teacher: Any, steps: MaskedSteps, training: Training, work
         callbacks=[_clock_callback(clock)],
     )
     trainer.remove_callback(PrinterCallback)
-    trainer.train(resume_from_checkpoint=get_last_checkpoint(str(work)))
+    trainer.train(resume_from_checkpoint=work.is_dir() and get_last_checkpoint(str(work)))
     model.eval()
 
 

@@ -16,7 +16,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from augment.base.commit import locked, write_atomic
+from augment.base.commit import write_atomic
+from augment.base.folders import claimed
 from augment.base.records import default_cache
 from distill.models.attention import capture_attention, fast_attention
 from distill.models.distiller import model_inputs
@@ -111,7 +112,7 @@ class TeacherLogits:
         """Compute the logits of those of `rows` that are missing; give their number."""
         from tqdm import tqdm
 
-        with locked(self.folder.with_suffix(".lock"), wait=True):
+        with claimed(self.folder, wait=True):
             missing = self.missing(rows)
             if not len(missing):
                 return 0
@@ -149,10 +150,10 @@ class TeacherLogits:
         Under the lock: a file that is replaced while another process maps the old one would take
         that one's logits with it.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
+        self.folder.parent.mkdir(parents=True, exist_ok=True)
         sizes = {"logits.bin": 8 * len(self.features.tokens), "done.bin": len(self.features)}
         paths = {name: self.folder / name for name in sizes}
-        with locked(self.folder.with_suffix(".lock"), wait=True):
+        with claimed(self.folder, wait=True):
             if any(not p.is_file() or p.stat().st_size != sizes[n] for n, p in paths.items()):
                 for name in ("done.bin", "logits.bin"):  # nothing is done before it is forgotten
                     write_atomic(paths[name], partial(_sparse, sizes[name]))

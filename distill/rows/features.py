@@ -7,7 +7,6 @@ not grow with the set but for the order: some 30 bytes a window.
 
 import hashlib
 import json
-import shutil
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -21,7 +20,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from augment.base.commit import file_sha256, locked, rename_folder, write_atomic
+from augment.base.commit import file_sha256, write_atomic
+from augment.base.folders import claimed, empty, rename_folder
 from augment.base.records import default_cache
 from augment.shards import manifest_sha256, read_manifest, read_shard, shard_paths
 from augment.squad import read_squad
@@ -157,11 +157,10 @@ def load_features(
     folder = (cache or default_cache()) / f"features-{key[:16]}"
     folder.parent.mkdir(parents=True, exist_ok=True)
     if not folder.is_dir():
-        with locked(folder.with_suffix(".lock"), wait=True):
+        incomplete = folder.with_suffix(".incomplete")
+        with claimed(incomplete, wait=True):
             if not folder.is_dir():  # nobody made it meanwhile
-                incomplete = folder.with_suffix(".incomplete")
-                shutil.rmtree(incomplete, ignore_errors=True)
-                incomplete.mkdir()
+                empty(incomplete)
                 meta = _write(incomplete, source, tokenizer, rule)
                 source.check_unchanged()
                 text = json.dumps({**meta, "key": key, "from": described}, indent=2)

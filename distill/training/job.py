@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -10,11 +9,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from augment.base.command import UsageError, to_json
-from augment.base.commit import locked, write_atomic
-from augment.base.records import differences
+from augment.base.command import UsageError
+from augment.base.folders import OutFolder
 from augment.variants.models import pick_dtype
-from distill.cards.measured import read_json
+from distill.cards.measured import TRAINING, read_json
 from distill.models.student import FROM_TEACHER
 from distill.recipes import Recipe, Stage
 from distill.rows.features import Source, find_source
@@ -87,9 +85,9 @@ class Job:
         return int(os.environ.get("WORLD_SIZE", "1"))
 
     @property
-    def incomplete(self) -> Path:
-        """Where everything is made."""
-        return self.output.with_name(self.output.name + ".incomplete")
+    def folder(self) -> OutFolder:
+        """The student's folder, and where everything is made."""
+        return OutFolder(out=self.output, what="a student", mark=TRAINING, overwrite=self.overwrite)
 
     @property
     def rule(self) -> WindowRule:
@@ -119,7 +117,7 @@ class Job:
     def stage_folder(self, index: int) -> Path:
         """Give the folder of a stage's student."""
         name = f"{index + 1}-{self.recipe.stages[index].kind}"
-        return self.incomplete / "stages" / name
+        return self.folder.incomplete / "stages" / name
 
 
 def launch_rank() -> int:
@@ -128,13 +126,26 @@ def launch_rank() -> int:
 
 
 @contextmanager
-def alone(job: Job) -> Iterator[None]:
-    """Keep a second run out; the other processes of this one come along."""
+def claimed(job: Job, plan: dict[str, Any]) -> Iterator[dict[str, Any] | None]:
+    """Keep a second run out, the other processes of this one aside; give a finished job's record.
+
+    Raises:
+        UsageError: something else lies there, and may not be replaced.
+    """
     if launch_rank():
-        yield
+        yield _finished_record(job) if job.folder.is_finished(plan) else None
         return
-    with locked(job.output.with_name(job.output.name + ".lock")):
-        yield
+    with job.folder.claimed(plan) as finished:
+        yield _finished_record(job) if finished else None
+
+
+def _finished_record(job: Job) -> dict[str, Any]:
+    record = read_json(job.output / TRAINING)
+    if job.dev is not None and record.get("dev_sha256") != read_gold(job.dev)[1]:
+        print(
+            f"{job.output}: not scored on {shown_name(job.dev)}; use eval.predict", file=sys.stderr
+        )
+    return record
 
 
 def find_sources(job: Job) -> list[Source]:
@@ -209,49 +220,3 @@ def model_identity(name: str) -> str:
             f"{name}: no such folder, and no model hub gave it; name a folder or a hub id with "
             "--teacher or --student"
         ) from error
-
-
-def find_finished(job: Job, plan: dict[str, Any]) -> dict[str, Any] | None:
-    """Give the record of an equal job that is done; see that an unfinished one is this job's.
-
-    Raises:
-        UsageError: something else lies there, and may not be replaced.
-    """
-    places = ((job.output, "training.json"), (job.incomplete, "plan.json"))
-    for folder, name in places:
-        if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
-            continue
-        if folder == job.incomplete and launch_rank():
-            continue  # the first process sees to it
-        if folder == job.incomplete and not any(path.is_file() for path in folder.rglob("*")):
-            continue  # killed before its plan was written
-        if not (folder / name).is_file():
-            raise UsageError(
-                f"{folder}: exists and was not made here (no {name}); choose another OUTPUT, or "
-                "move it away"
-            )
-        found = read_json(folder / name)
-        record = found if folder == job.output else {"plan": found}
-        different = differences(record.get("plan", {}), plan)
-        if different and not job.overwrite:
-            raise UsageError(
-                f"{folder} was made otherwise; pass --overwrite to replace it:\n  "
-                + "\n  ".join(different)
-            )
-        if folder == job.output and not different and not job.overwrite:
-            if job.dev is not None and record.get("dev_sha256") != read_gold(job.dev)[1]:
-                print(
-                    f"{job.output}: not scored on {shown_name(job.dev)}; use eval.predict",
-                    file=sys.stderr,
-                )
-            return record
-        if folder == job.incomplete and different:
-            shutil.rmtree(folder)
-    return None
-
-
-def start(job: Job, plan: dict[str, Any]) -> None:
-    """Make the folder in which everything is made."""
-    if launch_rank() == 0:
-        (job.incomplete / "stages").mkdir(parents=True, exist_ok=True)
-        write_atomic(job.incomplete / "plan.json", to_json(plan))

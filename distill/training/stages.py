@@ -17,7 +17,9 @@ import numpy as np
 import torch
 
 from augment.base.command import to_json, versions
-from augment.base.commit import rename_folder, write_atomic
+from augment.base.commit import write_atomic
+from augment.base.folders import rename_folder
+from distill.cards.measured import TRAINING
 from distill.cards.model_card import write_card
 from distill.models.distiller import IntermediateDistiller, SpanDistiller
 from distill.models.student import load_teacher, make_student
@@ -31,14 +33,12 @@ from distill.training.dev_score import DevScore, score_finished
 from distill.training.hardware import EnergyMeter, describe_hardware
 from distill.training.job import (
     Job,
-    alone,
-    find_finished,
+    claimed,
     find_sources,
     launch_rank,
     model_identity,
     plan_of,
     shown_stage,
-    start,
 )
 from distill.training.preflight import check_models, settle_layer_map
 from distill.training.pruning import PruningSchedule, pruning_groups
@@ -63,16 +63,15 @@ def distil(job: Job) -> dict[str, Any]:
     if job.place.device == "cuda":
         torch.cuda.set_device(pick_device(job.device))
     check_gpus(job.place)
-    job.output.parent.mkdir(parents=True, exist_ok=True)
-    with alone(job):
-        sources = find_sources(job)
-        plan = plan_of(job, sources)
-        record = find_finished(job, plan)
+    sources = find_sources(job)
+    plan = plan_of(job, sources)
+    with claimed(job, plan) as record:
         if record is not None:
             print(f"{job.output}: complete already")
             return record
         student, tokenizer = check_models(job)
-        start(job, plan)
+        if launch_rank() == 0:
+            job.folder.prepare(plan)
         records = [
             _run_stage(job, index, source, plan, student, tokenizer)
             for index, source in enumerate(sources)
@@ -89,7 +88,10 @@ def _run_stage(
     """
     folder = job.stage_folder(index)
     record_path = folder / STAGE_RECORD
+    work = folder.with_name(folder.name + ".incomplete")
     if record_path.is_file():
+        if launch_rank() == 0:
+            shutil.rmtree(work, ignore_errors=True)  # killed when the stage had its name
         done: dict[str, Any] = json.loads(record_path.read_bytes())
         return done
     began = time.monotonic()
@@ -121,7 +123,6 @@ def _run_stage(
     if targets is None:
         teacher = None  # its logits are on disk
         gc.collect()
-    work = folder.with_name(folder.name + ".incomplete")
     prepared = time.monotonic() - began
     meter = EnergyMeter()
     with meter:
@@ -196,7 +197,7 @@ def _callbacks(
     if is_tensorboard_available() and launch_rank() == 0:
         from torch.utils.tensorboard.writer import SummaryWriter
 
-        folder = job.incomplete / "logs" / job.stage_folder(index).name
+        folder = job.folder.incomplete / "logs" / job.stage_folder(index).name
         writer = SummaryWriter(str(folder))
         callbacks.append(TensorBoardCallback(tb_writer=writer))
     spans = job.recipe.stages[index].kind != "intermediate"
@@ -240,9 +241,11 @@ def _finish(job: Job, plan: dict[str, Any], records: Sequence[dict[str, Any]]) -
         last = job.stage_folder(len(records) - 1)
         for path in last.iterdir():
             if path.name != STAGE_RECORD:
-                shutil.copy2(path, job.incomplete / path.name)
+                shutil.copy2(path, job.folder.incomplete / path.name)
     _wait_for_all()
-    scores = score_finished(job.incomplete, job.dev, job.recipe, job.place) if job.dev else None
+    scores = (
+        score_finished(job.folder.incomplete, job.dev, job.recipe, job.place) if job.dev else None
+    )
     if launch_rank():
         return {}  # the first process has the record, and renames the folder
     record = {
@@ -251,19 +254,14 @@ def _finish(job: Job, plan: dict[str, Any], records: Sequence[dict[str, Any]]) -
         "scores": scores,
         "dev_sha256": read_gold(job.dev)[1] if job.dev else None,
         "weights_sha256": weights_sha256(job.stage_folder(len(records) - 1)),
-        "parameters": _count_parameters(job.incomplete),
+        "parameters": _count_parameters(job.folder.incomplete),
         "hardware": describe_hardware(job.place),
         "seconds": round(sum(s["seconds"] + s["preparing_seconds"] for s in records), 1),
         "versions": versions(),
     }
-    write_atomic(job.incomplete / "training.json", to_json(record))
-    write_card(job.incomplete)
-    replaced = job.output.with_name(f".{job.output.name}.replaced")
-    if job.output.exists():  # empty, or --overwrite
-        shutil.rmtree(replaced, ignore_errors=True)
-        rename_folder(job.output, replaced)
-    rename_folder(job.incomplete, job.output)
-    shutil.rmtree(replaced, ignore_errors=True)
+    write_atomic(job.folder.incomplete / TRAINING, to_json(record))
+    write_card(job.folder.incomplete)
+    job.folder.put_in_place()
     print(f"{job.output}: done")
     return record
 

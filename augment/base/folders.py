@@ -1,0 +1,243 @@
+"""A folder that is made beside its place and renamed when it is whole: OUT, or nothing of OUT.
+
+OUT.incomplete holds what is being made, with its plan.json; .OUT.replaced is what --overwrite
+replaces, for the moment between two renames. Both are mended by the next run after a kill.
+"""
+
+import errno
+import fcntl
+import os
+import shutil
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from augment.base.command import UsageError, to_json
+from augment.base.commit import fsync_file, fsync_folder, write_atomic
+from augment.base.records import differences, read_record
+
+PLAN = "plan.json"
+"""In OUT.incomplete from its beginning, and in OUT: what decides the content."""
+NO_LOCKS = (errno.EBADF, errno.EINVAL, errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
+"""What file systems say that cannot lock a folder (NFS, some Lustre)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutFolder:
+    """OUT, the folders beside it, and what is done with them before and after the work."""
+
+    out: Path
+    what: str
+    """For messages: `a set`, `a model`."""
+    mark: str
+    """A file that every finished one has."""
+    overwrite: bool = False
+    """Replace another one; make an equal one again."""
+
+    @property
+    def incomplete(self) -> Path:
+        """Where it is made."""
+        return self.out.with_name(self.out.name + ".incomplete")
+
+    @property
+    def replaced(self) -> Path:
+        """Where the one that is replaced stands between two renames."""
+        return self.out.with_name(f".{self.out.name}.replaced")
+
+    @contextmanager
+    def claimed(self, plan: Mapping[str, Any]) -> Iterator[bool]:
+        """Keep others out while it is made; give whether it is finished already.
+
+        Raises:
+            UsageError: OUT, or a place that is needed beside it, holds something else.
+            RuntimeError: another process is making it.
+        """
+        if self.out.exists() and not self.replaced.exists() and self.is_finished(plan):
+            yield True
+            return
+        self.out.parent.mkdir(parents=True, exist_ok=True)
+        with claimed(self.incomplete):
+            self._mend()
+            yield self.is_finished(plan)
+
+    def _mend(self) -> None:
+        """End what a run did not that was killed while it replaced OUT."""
+        if not holds_anything(self.replaced):
+            return
+        if not (self.replaced / PLAN).is_file():
+            raise UsageError(
+                f"{self.replaced}: is needed, and holds what is not ours; move it away"
+            )
+        if self.out.exists():
+            self._forget_replaced()
+        else:
+            rename_folder(self.replaced, self.out)
+
+    def _forget_replaced(self) -> None:
+        if self.replaced.is_dir():
+            empty(self.replaced, keep=PLAN)  # by which the next run, if need be, knows it as ours
+            shutil.rmtree(self.replaced)
+
+    def is_finished(self, plan: Mapping[str, Any]) -> bool:
+        """Tell whether OUT was made by this plan; leave it alone if it is anything else.
+
+        Raises:
+            UsageError: OUT is not ours, or has another plan and may not be replaced.
+        """
+        if not holds_anything(self.out):
+            return False
+        if not (self.out / self.mark).is_file():
+            raise UsageError(
+                f"{self.out}: exists and is not {self.what} made here (no {self.mark}); choose "
+                "another OUT, or move it away"
+            )
+        if not self.overwrite:
+            self._refuse_other(self.out, plan)
+        return not self.overwrite
+
+    def prepare(self, plan: Mapping[str, Any]) -> None:
+        """Make the working folder ours, or take over that of an interrupted run.
+
+        Raises:
+            UsageError: it holds what is not ours, or has another plan and may not be forgotten.
+        """
+        if holds_anything(self.incomplete):
+            there = read_record(self.incomplete / PLAN, self.incomplete)
+            if there is None:
+                raise UsageError(
+                    f"{self.incomplete}: is needed, and holds what is not ours; move it away"
+                )
+            if not self.overwrite:
+                self._refuse_other(self.incomplete, plan)
+            elif differences(there, plan):
+                empty(self.incomplete)
+        write_atomic(self.incomplete / PLAN, to_json(plan))
+
+    def put_in_place(self) -> None:
+        """Give the finished folder its name.
+
+        Raises:
+            UsageError: OUT was filled meanwhile.
+        """
+        if holds_anything(self.out):
+            if not self.overwrite:
+                raise UsageError(f"{self.out}: somebody put files there meanwhile; move them away")
+            rename_folder(self.out, self.replaced)
+        rename_folder(self.incomplete, self.out)
+        self._forget_replaced()
+
+    def _refuse_other(self, folder: Path, plan: Mapping[str, Any]) -> None:
+        there = read_record(folder / PLAN, folder)
+        changed = [f"no {PLAN} there"] if there is None else differences(there, plan)
+        if changed:
+            listed = "\n  ".join(changed)
+            raise UsageError(
+                f"{folder}: made with another configuration; choose another OUT, or pass "
+                f"--overwrite to replace it:\n  {listed}"
+            )
+
+
+@contextmanager
+def made_at_once(target: Path) -> Iterator[Path]:
+    """Give an empty folder beside `target` that gets its name, or is deleted if anything fails.
+
+    Raises:
+        UsageError: that folder's place is taken.
+    """
+    incomplete = target.with_name(target.name + ".incomplete")
+    if incomplete.exists():
+        raise UsageError(
+            f"{incomplete}: is needed; delete it, if it is what a killed run left, or move it away"
+        )
+    with claimed(incomplete):
+        try:
+            yield incomplete
+            rename_folder(incomplete, target)
+        except BaseException:
+            empty(incomplete)
+            raise
+
+
+@contextmanager
+def claimed(folder: Path, *, wait: bool = False) -> Iterator[None]:
+    """Hold a folder, made if it is not there, for as long as this process lives.
+
+    The lock is on the folder itself, so there is no file of it: none to be left behind, and none
+    of somebody else's to be opened. A folder that was made here is removed if it stays empty.
+
+    Raises:
+        RuntimeError: another process holds it, and `wait` is false.
+        UsageError: it is a file or a link.
+    """
+    while True:
+        made = not folder.exists()
+        try:
+            folder.mkdir(exist_ok=True)
+            descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        except (FileExistsError, FileNotFoundError, NotADirectoryError) as error:
+            if folder.is_symlink() or folder.is_file():
+                raise UsageError(
+                    f"{folder}: is needed as a folder; move away the file or link of that name"
+                ) from error
+            continue  # its holder renamed or removed it, or another has just made it
+        try:
+            _lock(descriptor, folder, wait)
+            if not _is_at(folder, descriptor):  # renamed or removed before it was locked
+                continue
+            try:
+                yield
+            finally:
+                if made:
+                    with suppress(OSError):  # not empty, or renamed: as it should be
+                        folder.rmdir()
+            return
+        finally:
+            os.close(descriptor)
+
+
+def _lock(descriptor: int, folder: Path, wait: bool) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError as error:
+        raise RuntimeError(f"{folder}: another process is at work here; wait for it") from error
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            raise
+        print(
+            f"{folder}: this file system has no locks; start no second process that makes the same",
+            file=sys.stderr,
+        )
+
+
+def _is_at(folder: Path, descriptor: int) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), folder.stat())
+    except FileNotFoundError:
+        return False
+
+
+def rename_folder(source: Path, target: Path) -> None:
+    """Give a finished folder its final name in one step, all that is in it on disk."""
+    for place, _, names in os.walk(source, topdown=False):
+        for name in names:
+            fsync_file(Path(place, name))
+        fsync_folder(Path(place))
+    os.rename(source, target)
+    fsync_folder(target.parent)
+
+
+def empty(folder: Path, keep: str = "") -> None:
+    """Delete what is in a folder; the folder itself, which may be locked, stays."""
+    for path in folder.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        elif path.name != keep:
+            path.unlink()
+
+
+def holds_anything(path: Path) -> bool:
+    """Tell whether there is a file, or a folder that is not empty."""
+    return path.exists() and (not path.is_dir() or any(path.iterdir()))

@@ -1,0 +1,212 @@
+"""One folder protocol: what others have beside OUT stays, and a kill between renames is mended."""
+
+import os
+import signal
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from augment.base.command import UsageError
+from augment.base.folders import OutFolder, claimed, made_at_once
+
+PLAN = {"seed": 1, "rows": [1, 2]}
+
+
+def out_folder(out: Path, *, overwrite: bool = False) -> OutFolder:
+    return OutFolder(out=out, what="a thing", mark="done.json", overwrite=overwrite)
+
+
+def make(out: Path, content: str = "new", plan: Any = PLAN, **options: bool) -> bool:
+    """Make a folder of one file; tell whether it was finished already."""
+    folder = out_folder(out, **options)
+    with folder.claimed(plan) as finished:
+        if not finished:
+            folder.prepare(plan)
+            (folder.incomplete / "done.json").write_text(content)
+            folder.put_in_place()
+        return finished
+
+
+def names(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+def test_made_once_and_known_again(tmp_path: Path) -> None:
+    out = tmp_path / "below" / "out"
+    assert make(out) is False
+    assert make(out, "other") is True
+    assert (out / "done.json").read_text() == "new"
+    assert make(out, "other", overwrite=True) is False
+    assert (out / "done.json").read_text() == "other"
+    assert names(out.parent) == {"out"}
+
+
+def test_another_plan_is_refused_with_its_keys(tmp_path: Path) -> None:
+    make(tmp_path / "out")
+    with pytest.raises(UsageError, match=r"(?s)out: made with .*--overwrite.*seed: 1 there, 2 he"):
+        make(tmp_path / "out", plan={**PLAN, "seed": 2})
+    (tmp_path / "out").rename(tmp_path / "out.incomplete")
+    with pytest.raises(UsageError, match=r"(?s)incomplete: made with .*seed: 1 there, 2 here"):
+        make(tmp_path / "out", plan={**PLAN, "seed": 2})
+    (tmp_path / "out.incomplete" / "old.bin").touch()
+    make(tmp_path / "out", plan={**PLAN, "seed": 2}, overwrite=True)
+    assert names(tmp_path / "out") == {"done.json", "plan.json"}
+
+
+@pytest.mark.parametrize("step", ["replaced", "renamed", "half forgotten"])
+@pytest.mark.parametrize("again", ["equal", "overwrite"])
+def test_killed_while_it_is_replaced(tmp_path: Path, step: str, again: str) -> None:
+    out = tmp_path / "out"
+    folder = out_folder(out, overwrite=True)
+    make(out, "old")
+
+    def die(*_: Any) -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def replaced() -> None:
+        renames: list[Any] = []
+        rename = os.rename
+
+        def one(source: Path, target: Path) -> None:
+            if renames:
+                die()
+            renames.append(source)
+            rename(source, target)
+
+        os.rename = one  # type: ignore[assignment]
+
+    def renamed() -> None:
+        OutFolder._forget_replaced = die  # type: ignore[method-assign]
+
+    def half_forgotten() -> None:
+        import shutil
+
+        shutil.rmtree = die  # type: ignore[assignment]
+
+    disturb: dict[str, Callable[[], None]] = {
+        "replaced": replaced,
+        "renamed": renamed,
+        "half forgotten": half_forgotten,
+    }
+    child = os.fork()
+    if child == 0:
+        disturb[step]()
+        make(out, "new", overwrite=True)
+        os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+    assert folder.replaced.exists()
+    make(out, "newer", overwrite=again == "overwrite")
+    kept = "old" if step == "replaced" else "new"
+    assert (out / "done.json").read_text() == ("newer" if again == "overwrite" else kept)
+    assert names(tmp_path) <= {"out", "out.incomplete"}
+    assert (step == "replaced" and again == "equal") or names(tmp_path) == {"out"}
+
+
+def test_what_is_not_ours_stays(tmp_path: Path) -> None:
+    for name in ("out.lock", "out.incomplete.lock", ".out.lock"):
+        (tmp_path / name).write_text("theirs")
+    linked = tmp_path / "elsewhere"
+    linked.write_text("theirs")
+    (tmp_path / "out.link.lock").symlink_to(linked)
+    make(tmp_path / "out")
+    make(tmp_path / "out.link")
+    assert {path.read_text() for path in tmp_path.iterdir() if path.is_file()} == {"theirs"}
+    assert (tmp_path / "out.link.lock").is_symlink()
+
+
+@pytest.mark.parametrize("place", ["out", "out.incomplete", ".out.replaced"])
+@pytest.mark.parametrize("kind", ["folder", "file", "link"])
+def test_what_stands_in_the_way_is_named_and_stays(tmp_path: Path, place: str, kind: str) -> None:
+    there = tmp_path / place
+    theirs = tmp_path / "theirs"
+    theirs.mkdir()
+    (theirs / "thesis.txt").write_text("years of work")
+    if kind == "link":
+        there.symlink_to(theirs)
+    elif kind == "file":
+        there.write_text("years of work")
+    else:
+        theirs.rename(there)
+    before = {path: os.lstat(path).st_mtime_ns for path in tmp_path.rglob("*")}
+    with pytest.raises(UsageError, match=f"{place}: .*move"):
+        make(tmp_path / "out", overwrite=True)
+    assert {path: os.lstat(path).st_mtime_ns for path in tmp_path.rglob("*")} == before
+
+
+def test_a_folder_made_at_once_leaves_others_alone(tmp_path: Path) -> None:
+    (tmp_path / "out.incomplete").mkdir()
+    (tmp_path / "out.incomplete" / "thesis.txt").write_text("years of work")
+    with (
+        pytest.raises(UsageError, match=r"out\.incomplete: is needed"),
+        made_at_once(tmp_path / "out"),
+    ):
+        pass
+    assert names(tmp_path / "out.incomplete") == {"thesis.txt"}
+
+    def fails() -> None:
+        with made_at_once(tmp_path / "other") as made:
+            (made / "file").touch()
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fails()
+    assert names(tmp_path) == {"out.incomplete"}
+
+
+def test_a_claim_has_one_holder(tmp_path: Path) -> None:
+    path = tmp_path / "work"
+    with claimed(path), pytest.raises(RuntimeError, match="work: another process"), claimed(path):
+        pass
+    assert not path.exists()
+    inside: list[int] = []
+    most: list[int] = []
+
+    def work() -> None:
+        for _ in range(50):
+            with claimed(path, wait=True):
+                inside.append(1)
+                most.append(len(inside))
+                inside.pop()
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (len(most), max(most)) == (200, 1)
+
+
+def test_a_folder_renamed_before_it_was_locked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import fcntl
+
+    path, whole, calls = tmp_path / "work", fcntl.flock, []
+
+    def renamed_first(file: Any, flags: int) -> None:
+        calls.append(flags)
+        if len(calls) == 1:  # its holder ends between our opening it and locking it
+            path.rename(tmp_path / "done")
+        whole(file, flags)
+
+    monkeypatch.setattr(fcntl, "flock", renamed_first)
+    with claimed(path):
+        assert len(calls) == 2
+        assert path.exists()
+
+
+def test_a_file_system_without_locks_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import errno
+    import fcntl
+
+    def refuse(*_: Any) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    make(tmp_path / "out")
+    assert "out.incomplete: this file system has no locks" in capsys.readouterr().err
