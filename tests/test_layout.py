@@ -131,6 +131,36 @@ def test_the_packages_are_declared() -> None:
         assert kinds == [ast.Expr, ast.ImportFrom, ast.Expr], "more than that"
 
 
+def test_the_tree_in_readme_is_the_tree() -> None:
+    text = (ROOT / "README.md").read_text("utf-8")
+    tree = next(block for block in text.split("```") if block.startswith("\naugment/"))
+    told: list[str] = []
+    package = ""
+    for line in tree.strip().splitlines():
+        name, _, words = line.strip().partition("/ ")
+        if not line.startswith(" "):
+            package = name
+            told.append(f"{package}/")
+            assert words.strip(), line
+        elif words:
+            told.append(f"{package}/{name}/")
+        else:
+            told += [f"{package}/{file}" for file in line.split() if file.endswith(".py")]
+    folders = {path.parent for path in FILES} | {
+        ROOT / "augment/embedded",
+        ROOT / "distill/recipes",
+    }
+    found = [
+        *(f"{name}/" for name in (*ORDER, "data_cards", "tests")),
+        *(f"{path.relative_to(ROOT)}/" for path in folders if path.parent != ROOT),
+        *(str(path.relative_to(ROOT)) for path in FILES if path.parent.parent == ROOT),
+    ]
+    found = [name for name in found if not name.endswith("__init__.py")]
+    differ = sorted(set(told) ^ set(found))
+    assert differ == [], "README's tree has a line for each folder, and names each file on top"
+    assert len(told) == len(set(told))
+
+
 START = """
 import contextlib, io, runpy, sys
 import augment.check, augment.build, augment.shards, eval.squad_v1, eval.squad_v2
