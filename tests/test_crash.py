@@ -136,17 +136,40 @@ def test_a_full_disk_at_every_step(config: BuildConfig, tmp_path: Path) -> None:
         assert digests(config.out) == expected, number
 
 
-def test_a_torn_receipt_or_shard_is_made_again(config: BuildConfig) -> None:
-    build(config)
-    expected = digests(config.out)
-    incomplete = config.out.with_name("set.incomplete")
-    shutil.move(config.out, incomplete)  # as if the last rename had not happened
-    for name in ("manifest.json", "README.md", "SHA256SUMS", "run.json"):
-        (incomplete / name).unlink()
-    shard = sorted((incomplete / "data").iterdir())[1]
-    shard.write_bytes(shard.read_bytes()[:-100])
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("damage", [cut, flip, Path.unlink])
+@pytest.mark.parametrize("folder", ["data", "receipts"])
+def test_a_torn_receipt_or_shard_is_made_again(
+    config: BuildConfig,
+    monkeypatch: pytest.MonkeyPatch,
+    damage: Callable[[Path], None],
+    folder: str,
+) -> None:
+    """Starts from a build that was interrupted when all its shards had their receipts."""
+    build(replace(config, out=config.out.with_name("whole")))
+    expected = digests(config.out.with_name("whole"))
+    with monkeypatch.context() as patch:
+        patch.setattr("augment.build.make_manifest", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            build(config)
+    made = {path.name for path in (config.incomplete / "receipts").iterdir()}
+    assert made == {f"train-0000{number}-of-00003.arrow.json" for number in range(3)}
+    damage(sorted((config.incomplete / folder).iterdir())[1])
     build(config)
     assert digests(config.out) == expected
+
+
+def interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
 
 
 def test_overwriting_keeps_the_old_set_until_the_new_one_is_whole(config: BuildConfig) -> None:

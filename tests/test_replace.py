@@ -123,6 +123,19 @@ def test_probability_1_replaces_every_word_that_may_be() -> None:
     assert len(variants.copies[0].replaced) == len(find_words(CONTEXT)) - 1
 
 
+def test_words_that_only_touch_an_answer_may_be_replaced() -> None:
+    # "5" is the answer; "cm" begins where it ends, and "about" ends where the space before begins.
+    slots = [Slot(*span, ("x",), MASKED_LM) for span in ((0, 5), (5, 6), (6, 7), (7, 9))]
+    for frozen, expected in (
+        ((6, 7), "xx5x"),
+        ((5, 7), "x 5x"),  # the space is frozen with it
+        ((7, 9), "xxxcm"),
+        ((6, 6), "xxxx"),  # an empty span freezes nothing
+    ):
+        made = make_variants("about 5cm", slots, [frozen], copies=1, replace_probability=1, seed=0)
+        assert made.copies[0].text == expected
+
+
 def test_copies_differ_where_they_can() -> None:
     text = "one two three"
     variants = make_variants(

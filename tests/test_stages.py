@@ -170,14 +170,19 @@ def test_the_same_run_gives_the_same_weights(tmp_path, data):
 @pytest.mark.parametrize("kind", ["intermediate", "prediction"])
 def test_accumulation_equals_the_large_batch(tmp_path, data, kind):
     teacher = tiny_distil.bert(tmp_path / "teacher", dropout=0.0)
-    recipe = two_stages(teacher, adam_epsilon=1e-3)  # else Adam makes steps of rounding errors
+    # Adam takes the same steps from gradients that are four times as large, unless its epsilon is
+    # larger than they are; and clipping would do the same.
+    recipe = two_stages(teacher, adam_epsilon=10.0, learning_rate=0.1, max_grad_norm=1e9)
     stage = next(stage for stage in recipe.stages if stage.kind == kind)
     recipe = replace(recipe, stages=(stage,))
+    losses = []
     for name, accumulation in (("whole", 1), ("split", 4)):
-        distil(job(recipe, tmp_path / name, data, accumulation=accumulation))
+        record = distil(job(recipe, tmp_path / name, data, accumulation=accumulation))
+        losses.append(record["stages"][0]["last_losses"])
+    assert losses[1] == pytest.approx(losses[0], rel=1e-4)
     whole, split = weights(tmp_path / "whole"), weights(tmp_path / "split")
     for name in whole:
-        assert torch.allclose(whole[name], split[name], atol=2e-4), name
+        assert torch.allclose(whole[name], split[name], atol=1e-5), name
 
 
 def test_teachers_of_one_name_are_two(tmp_path, data):
@@ -337,7 +342,7 @@ def test_two_processes_train_as_one(tmp_path, data):
     distil(job(recipe, tmp_path / "one", data, dev=data))
     one, two = weights(tmp_path / "one"), weights(tmp_path / "two")
     for name in one:
-        assert torch.allclose(one[name], two[name], atol=2e-4), name
+        assert torch.allclose(one[name], two[name], atol=1e-5), name
     records = [json.loads((tmp_path / n / "training.json").read_text()) for n in ("one", "two")]
     exact = [record["scores"]["exact"] for record in records]
     assert exact[0] == exact[1]

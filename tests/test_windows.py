@@ -154,6 +154,18 @@ def test_labels_point_to_the_class_token_when_the_answer_is_not_wholly_inside(be
     assert label_window(windows[1], 16, 23) == (4, 5)
 
 
+def test_an_answer_may_begin_and_end_with_its_window(bert):
+    """Tokens 4 to 7 of 8 are window 1: an answer that is all of it, or touches one edge, is in."""
+    rule = WindowRule(max_seq_length=3 + 1 + 4, doc_stride=1)
+    context = "cat dog cat dog cat dog cat dog"
+    window = cut_windows(bert, ["who"], [context], rule).windows[1]
+    assert window.offsets[[0, -1]].tolist() == [[12, 15], [24, 27]]
+    assert label_window(window, 12, 27) == (3, 6)
+    assert label_window(window, 12, 15) == (3, 3)
+    assert label_window(window, 24, 27) == (6, 6)
+    assert label_window(window, 11, 15) == label_window(window, 24, 28) == (0, 0)
+
+
 def test_letters_of_several_bytes_share_their_offsets(roberta):
     """'é' is two byte tokens with the same span: an answer holds both."""
     context = "caf é noir"
