@@ -4,9 +4,7 @@ Answers are stored as positions in the contexts of DEV. With DEV at hand, predic
 restored from them byte for byte and scored again, and no SQuAD text lies in the repository.
 """
 
-import hashlib
 import io
-import json
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,7 +16,7 @@ import tyro
 
 from augment.base.command import run
 from augment.base.commit import write_atomic
-from distill.cards.measured import SCORES, TRAINING, read_json, read_scores
+from distill.cards.measured import SCORES, TRAINING, read_scores
 from distill.cards.recipe_card import SPEED
 from eval.reading.pruned import PRUNING
 from eval.scoring.gold import GoldQuestion, read_gold
@@ -88,38 +86,6 @@ def _find(question: GoldQuestion, predictions: Mapping[str, Any], folder: Path) 
             f"{folder / PREDICTIONS}: question {question.id}: {text!r:.60} is not in its context"
         )
     return start
-
-
-def restore(arm: Path, dev: str, out: Path) -> None:
-    """Write the predictions of an arm again, byte for byte, with what makes them scorable.
-
-    Raises:
-        ValueError: the bytes are not those that were scored.
-    """
-    made = read_json(arm / "eval" / PREDICT_CONFIG)
-    questions, _ = read_gold(dev)
-    with np.load(arm / "eval" / PLACES) as places:
-        spans = zip(places["start"].tolist(), places["end"].tolist(), strict=True)
-        texts = [
-            (question.context or "")[start:end]
-            for question, (start, end) in zip(questions, spans, strict=True)
-        ]
-        files = {PREDICTIONS: dict(zip((q.id for q in questions), texts, strict=True))}
-        if "na_probs" in places:
-            values = places["na_probs"].tolist()
-            files[PROBABILITIES] = dict(zip((q.id for q in questions), values, strict=True))
-    for name, values in files.items():
-        content = _lines(values)
-        if hashlib.sha256(content.encode()).hexdigest() != made["files"][name]:
-            raise ValueError(f"{arm / 'eval' / PLACES}: does not give the {name} that was scored")
-        (out / name).write_text(content, encoding="utf-8")
-    (out / PREDICT_CONFIG).write_text(json.dumps(made), encoding="utf-8")
-
-
-def _lines(values: Mapping[str, Any]) -> str:
-    """Write as `eval.predict` does: the hash tells where that changes."""
-    lines = (f"{json.dumps(k)}: {json.dumps(v, ensure_ascii=False)}" for k, v in values.items())
-    return "{\n" + ",\n".join(lines) + "\n}\n"
 
 
 if __name__ == "__main__":

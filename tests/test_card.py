@@ -17,11 +17,13 @@ from augment.base.command import UsageError
 from augment.build import BuildConfig, build
 from augment.card import CardConfig, _main
 from augment.cards.data_card import card_text, write_card
-from augment.cards.head import LANGUAGES, SIZES, WORDS, head_faults, head_text
+from augment.cards.head import check_head, head_faults, hub_words
 from augment.cards.plots import draw_set, word_shares
+from augment.cards.template import text as as_text
 from augment.check import check
 from augment.shards import read_manifest, shard_paths
 from augment.squad import read_squad
+from tests.hostile import body_markup, spoiled
 from tests.small_sets import CONTEXT, answer, question, squad
 
 
@@ -121,7 +123,23 @@ def test_odd_names(out: Path, name: str) -> None:
     manifest["plan"]["input"]["name"] = name
     text = card_text(manifest)
     assert head(text)["pretty_name"] == f"{name}, 20x word replacement"
-    assert f"# {name}, 20x augmented" in text
+    assert f"# {as_text(name)}, 20x augmented" in text
+
+
+def test_no_name_becomes_markup(out: Path) -> None:
+    manifest = read_manifest(out)
+    manifest["plan"]["masked_lm"] = dict.fromkeys(
+        ("name", "sha256", "masking", "dtype", "device_class"), "x"
+    )
+    run = {"seconds": {"a": 1.0}, "num_workers": 1, "contexts_through_the_model": 0, "note": "x"}
+    run |= {"peak_memory_mib": 9, "versions": {"python": "3"}, "processor": "x"}
+    examples = {"mlm": "x", "glove": "y", "texts": ["one", "two"]}
+    plain = card_text(manifest, examples=examples, run=run)
+    found = card_text(spoiled(manifest), examples=spoiled(examples), run=spoiled(run))
+    assert body_markup(found) == body_markup(plain)
+    assert "\x1b" not in found
+    assert "\u202e" not in found
+    assert head(found)["pretty_name"].startswith("x␍")
 
 
 def test_the_card_can_be_written_anew(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -139,16 +157,16 @@ VOCABULARY = Path(datasets.utils.resources.__file__).parent
 @pytest.mark.parametrize(
     ("ours", "file", "key"),
     [
-        (SIZES, "size_categories.json", None),
-        (LANGUAGES, "languages.json", None),
-        (WORDS["annotations_creators"], "creators.json", "annotations"),
-        (WORDS["language_creators"], "creators.json", "language"),
-        (WORDS["multilinguality"], "multilingualities.json", None),
+        ("size_categories", "size_categories.json", None),
+        ("language", "languages.json", None),
+        ("annotations_creators", "creators.json", "annotations"),
+        ("language_creators", "creators.json", "language"),
+        ("multilinguality", "multilingualities.json", None),
     ],
 )
-def test_our_words_are_those_of_the_hub(ours: list[str], file: str, key: str | None) -> None:
+def test_our_words_are_those_of_the_hub(ours: str, file: str, key: str | None) -> None:
     theirs = json.loads((VOCABULARY / file).read_text("utf-8"))
-    assert set(ours) <= set(theirs[key] if key else theirs)
+    assert set(hub_words()[ours]) <= set(theirs[key] if key else theirs)
 
 
 HEAD: dict[str, Any] = {"license": "mit", "language": ["en"]}
@@ -186,11 +204,11 @@ def test_faults_of_a_head(change: dict[str, Any], fault: str) -> None:
     assert any(fault in found for found in head_faults({**HEAD, **change}))
 
 
-def test_a_head_with_a_fault_is_not_written() -> None:
+def test_a_head_with_a_fault_is_refused() -> None:
     with pytest.raises(ValueError, match="the hub does not know 'wtf'"):
-        head_text(ModelCardData(language="en", license="wtf"))
+        check_head(ModelCardData(language="en", license="wtf").to_dict())
     with pytest.raises(ValueError, match="license: missing"):
-        head_text(ModelCardData(language="en"))
+        check_head(ModelCardData(language="en").to_dict())
 
 
 CARDS = Path(__file__).parents[1] / "data_cards"

@@ -10,8 +10,9 @@ import yaml
 from huggingface_hub import ModelCard
 
 from distill.card import CardConfig, _main
-from distill.cards.model_card import write_card
+from distill.cards.model_card import card_text, write_card
 from tests.finished_runs import finished, record, write_record
+from tests.hostile import HOSTILE, body_markup, spoiled
 
 
 def head(folder: Path) -> dict[str, Any]:
@@ -54,6 +55,18 @@ def test_the_text_says_what_was_measured(tmp_path: Path) -> None:
     assert "| prediction | original | someone/teacher | 2 | 8 | 3e-05 | 4 | 32 | 62 |" in text
     assert "Trained in 123 s on A Processor, 2 cores." in text
     assert str(tmp_path) not in text
+
+
+def test_no_name_becomes_markup(tmp_path: Path) -> None:
+    plain = record(hardware={**record()["hardware"], "gpu": "A GPU"})
+    hostile = spoiled(plain)
+    hostile["plan"]["recipe"]["score"] = "squad_v2"
+    hostile["plan"]["recipe"]["stages"] = plain["plan"]["recipe"]["stages"]
+    for stage in hostile["plan"]["recipe"]["stages"]:
+        stage["teacher"] = stage["rows"] = HOSTILE
+    found = card_text(hostile, {})
+    assert body_markup(found) == body_markup(card_text(plain, {}))
+    assert "\x1b" not in found
 
 
 def test_a_student_without_scores_has_no_model_index(tmp_path: Path) -> None:

@@ -1,58 +1,19 @@
 """The YAML head of a card, checked offline against the words that the hub knows.
 
-The hub's own check needs a network and runs when a card is pushed. Here are its words for the
-fields that our cards use. Source: huggingface/hub-docs, docs/hub/repositories-licenses.md;
-huggingface/huggingface.js, packages/tasks/src/pipelines.ts; datasets 5, utils/resources/*.json.
-Differs: languages are those with a code of two letters.
+The hub's own check needs a network and runs when a card is pushed. `hub_words.toml` holds its words
+for the fields that our cards use.
 """
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 from augment.base.paragraphs import raise_faults
+from augment.base.toml_files import read_toml
 
-LICENSES = """
-apache-2.0 mit openrail bigscience-openrail-m creativeml-openrail-m bigscience-bloom-rail-1.0
-bigcode-openrail-m afl-3.0 artistic-2.0 bsl-1.0 bsd bsd-2-clause bsd-3-clause bsd-3-clause-clear
-c-uda cc cc0-1.0 cc-by-2.0 cc-by-2.5 cc-by-3.0 cc-by-4.0 cc-by-sa-3.0 cc-by-sa-4.0 cc-by-nc-2.0
-cc-by-nc-3.0 cc-by-nc-4.0 cc-by-nd-4.0 cc-by-nc-nd-3.0 cc-by-nc-nd-4.0 cc-by-nc-sa-2.0
-cc-by-nc-sa-3.0 cc-by-nc-sa-4.0 cdla-sharing-1.0 cdla-permissive-1.0 cdla-permissive-2.0 wtfpl
-ecl-2.0 epl-1.0 epl-2.0 etalab-2.0 eupl-1.1 agpl-3.0 gfdl gpl gpl-2.0 gpl-3.0 lgpl lgpl-2.1
-lgpl-3.0 isc lppl-1.3c ms-pl mpl-2.0 odc-by odbl openrail++ osl-3.0 postgresql ofl-1.1 ncsa
-unlicense zlib pddl lgpl-lr unknown other
-""".split()
-TASKS = """
-text-classification token-classification table-question-answering question-answering
-zero-shot-classification translation summarization feature-extraction text-generation
-text2text-generation fill-mask sentence-similarity table-to-text multiple-choice text-ranking
-text-retrieval
-""".split()
-TASK_IDS = ["extractive-qa", "open-domain-qa", "closed-domain-qa"]
-SIZES = ["n<1K", "1K<n<10K", "10K<n<100K", "100K<n<1M", "1M<n<10M", "10M<n<100M", "100M<n<1B"]
-CREATORS = ["found", "crowdsourced", "expert-generated", "machine-generated", "other"]
-LANGUAGES = """
-aa ab ae af ak am an ar as av ay az ba be bg bi bm bn bo br bs ca ce ch co cr cs cu cv cy da de dv
-dz ee el en eo es et eu fa ff fi fj fo fr fy ga gd gl gn gu gv ha he hi ho hr ht hu hy hz ia id ie
-ig ii ik io is it iu ja ka kg ki kj kk kl km kn ko kr ks ku kv kw ky la lb lg li ln lo lt lu lv mg
-mh mi mk ml mn mr ms mt my na nb nd ne ng nl nn no nr nv ny oc oj om or os pa pi pl ps pt qu rm rn
-ro ru rw sa sc sd se sg si sk sl sm sn so sq sr ss st su sv sw ta te tg th ti tk tl tn to tr ts tt
-ty ug uk ur uz ve vi vo wa wo xh yi yo za zh zu
-""".split()
-WORDS = {
-    "license": LICENSES,
-    "language": LANGUAGES,
-    "task_categories": TASKS,
-    "task_ids": TASK_IDS,
-    "pipeline_tag": TASKS,
-    "size_categories": SIZES,
-    "annotations_creators": [*CREATORS, "no-annotation"],
-    "language_creators": CREATORS,
-    "multilinguality": ["monolingual", "multilingual", "translation", "other"],
-    "library_name": ["transformers"],
-}
-"""Field of a head to the words that may stand there, alone or in a list."""
 FREE = ["pretty_name", "tags", "configs", "dataset_info", "source_datasets"]
 FREE += ["base_model", "datasets", "metrics", "model-index"]
 REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
@@ -60,37 +21,37 @@ METRICS = ("exact_match", "f1")
 REMEDY = "a card holds what the hub knows and what was measured, nothing else"
 
 
-def head_text(data: Any) -> str:
-    """Write a card's head, with the lines that fence it.
-
-    Args:
-        data: `DatasetCardData` or `ModelCardData`.
-
-    Raises:
-        ValueError: a field or a word that the hub does not know, or a number that is none.
-    """
-    raise_faults("head of the card", head_faults(data.to_dict()), REMEDY)
-    return f"---\n{data.to_yaml()}\n---\n\n"
+@cache
+def hub_words() -> Mapping[str, list[str]]:
+    """Give, for each field of a head, the words that may stand there, alone or in a list."""
+    found = read_toml(Path(__file__).with_name("hub_words.toml"))
+    words = {key: words.split() for key, words in found.items()}
+    return words | {"pipeline_tag": words["task_categories"], "library_name": ["transformers"]}
 
 
-def head_faults(head: dict[str, Any]) -> list[str]:
+def check_head(head: Mapping[str, Any]) -> None:
+    """Raise a ValueError that names every field or word that the hub does not know."""
+    raise_faults("head of the card", head_faults(head), REMEDY)
+
+
+def head_faults(head: Mapping[str, Any]) -> list[str]:
     """List what is wrong in a head, as YAML reads it."""
-    faults = [f"{key}: not a field of our cards" for key in head if key not in {*WORDS, *FREE}]
-    for key in ("license", "language"):
-        if key not in head:
-            faults.append(f"{key}: missing")
-    for key, known in WORDS.items():
-        found = head.get(key, [])
-        for word in found if isinstance(found, list) else [found]:
-            if word not in known:
-                faults.append(f"{key}: the hub does not know {word!r}")
+    known = hub_words()
+    faults = [f"{key}: not a field of our cards" for key in head if key not in {*known, *FREE}]
+    faults += [f"{key}: missing" for key in ("license", "language") if key not in head]
+    for key in known:
+        words = [word for word in _listed(head.get(key)) if word not in known[key]]
+        faults += [f"{key}: the hub does not know {word!r}" for word in words]
     for key in ("base_model", "datasets"):
-        names = head.get(key, [])
-        for name in names if isinstance(names, list) else [names]:
+        for name in _listed(head.get(key)):
             if not isinstance(name, str) or not REPOSITORY.fullmatch(name):
                 faults.append(f"{key}: {name!r} is not a repository of the hub (owner/name)")
     faults += [f"{where} is {value}" for where, value in not_finite(head)]
     return faults + _index_faults(head.get("model-index", []))
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [] if value is None else [value]
 
 
 def _index_faults(index: Any) -> list[str]:
@@ -99,7 +60,7 @@ def _index_faults(index: Any) -> list[str]:
     if index and (len(index) != 1 or not index[0].get("name")):
         faults.append("model-index: needs one model, with its name")
     for result in (result for model in index for result in model.get("results", [])):
-        if result.get("task", {}).get("type") not in TASKS:
+        if result.get("task", {}).get("type") not in hub_words()["task_categories"]:
             faults.append(f"model-index: unknown task {result.get('task')!r}")
         for key in ("type", "name"):
             if not result.get("dataset", {}).get(key):
