@@ -31,21 +31,21 @@ class PreviewConfig:
     copies: int = 2
     """Number of variants of each."""
     mlm: str = "google-bert/bert-base-uncased"
-    """As in augment.build."""
+    """Masked LM for words that are one wordpiece: a hub id, a folder, `embedded`, or `none`."""
     glove: str = "embedded"
-    """As in augment.build, but not `fit`."""
+    """Vectors for all other words: `embedded`, `none`, or a file in Stanford's format."""
     masking: MaskingRule = "spread"
-    """As in augment.build."""
+    """Mask one word at a time, or several far apart; see `python -m augment.build --help`."""
     words: WordRule = "content"
-    """As in augment.build."""
+    """Words that may be replaced; see `python -m augment.build --help`."""
     num_candidates: int = 15
-    """As in augment.build."""
+    """Candidates that a replacement is drawn from."""
     replace_probability: float = 0.4
-    """As in augment.build."""
+    """Chance that a word is replaced."""
     seed: int = 0
-    """As in augment.build."""
+    """Seed of every random draw."""
     keep_words: Path | None = None
-    """As in augment.build."""
+    """A file of words that are never replaced, one a line."""
 
     def __post_init__(self) -> None:
         if (self.train is None) == (self.text is None):

@@ -22,7 +22,7 @@ class Model:
 
     name: str
     folder: Path | None
-    """None for `none`."""
+    """None if there is no model (--mlm none)."""
     sha256: str | None
     settings: MaskedLMSettings
 
@@ -34,7 +34,7 @@ class Sources:
     squad: SquadSet
     model: Model
     vectors: Vectors | None
-    """None for `none`."""
+    """None if there are no vectors (--glove none)."""
     vectors_name: str
     keep_words: frozenset[str]
     """In lower case."""

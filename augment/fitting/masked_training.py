@@ -25,9 +25,9 @@ class Training:
     """How a masked LM is trained."""
 
     max_minutes: float | None
-    """Of this run, from now on."""
+    """Time limit of this run, counted from now."""
     learning_rate: float
-    """The highest."""
+    """Peak learning rate."""
     kd_weight: float
     hard_weight: float
     seed: int
@@ -35,7 +35,7 @@ class Training:
     device: str
     """`cpu` or `cuda`."""
     dtype: str
-    """Of the matrix products: float32, bfloat16 or float16."""
+    """Number type of the matrix products: float32, bfloat16 or float16."""
 
 
 @dataclass(frozen=True)

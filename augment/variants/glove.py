@@ -33,7 +33,7 @@ class Vectors:
     matrix: NDArray[np.float32]
     """(words, dimensions), rows of length 1."""
     sha256: str
-    """Of the file that the vectors were read from."""
+    """SHA-256 of the file that the vectors were read from."""
     skipped_lines: int
     """A header line, and words that occurred before."""
 

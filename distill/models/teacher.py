@@ -147,15 +147,15 @@ class TeacherLogits:
     def _open(self) -> None:
         """Map the files, made first (sparse, nothing done) unless both are there, whole.
 
-        Under the lock: a file that is replaced while another process maps the old one would take
-        that one's logits with it.
+        Under the lock: if the files were replaced while another process maps the old ones, what
+        that process computes would be lost.
         """
         self.folder.parent.mkdir(parents=True, exist_ok=True)
         sizes = {"logits.bin": 8 * len(self.features.tokens), "done.bin": len(self.features)}
         paths = {name: self.folder / name for name in sizes}
         with claimed(self.folder, wait=True):
             if any(not p.is_file() or p.stat().st_size != sizes[n] for n, p in paths.items()):
-                for name in ("done.bin", "logits.bin"):  # nothing is done before it is forgotten
+                for name in ("done.bin", "logits.bin"):  # done first: killed between, none is done
                     write_atomic(paths[name], partial(_sparse, sizes[name]))
         shape = (len(self.features.tokens), 2)
         self.logits = np.memmap(paths["logits.bin"], np.float32, "r+", shape=shape)

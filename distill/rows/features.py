@@ -111,7 +111,7 @@ class Features:
     """Whether the tokenizer sets token types: 0 before the context, 1 from it on."""
     pad_token_id: int
     tokens: NDArray[Any]
-    """Of all windows, one after the other, (tokens,)."""
+    """Token ids of all windows, one after the other, (tokens,)."""
     labels: NDArray[np.int32]
     """Positions of the answer's first and last token, (windows, 2); (0, 0) for none."""
     context_starts: NDArray[np.int32]

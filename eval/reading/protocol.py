@@ -30,7 +30,7 @@ class Protocol:
     doc_stride: int = 128
     max_query_length: int = 64
     max_answer_length: int | None = None
-    """In tokens; None for the protocol's own: 30 for run_qa, 1,000 for farm."""
+    """Longest answer, in tokens; None for the protocol's own: 30 for run_qa, 1,000 for farm."""
     n_best_size: int = 20
     """Spans kept of a question; for run_qa also the starts and ends tried in a window."""
     null_score_diff_threshold: float = 0.0

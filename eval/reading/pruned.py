@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     from torch.nn import Linear
 
 PRUNING = "pruning.json"
-PLEA = "a pruned model: load it with distill.prune.load_pruned"
-"""In place of the name of the weights' file: what transformers says when it cannot read it."""
+LOAD_WITH = "a pruned model: load it with distill.prune.load_pruned"
+"""Stands in config.json for the name of the weights' file. A plain `from_pretrained` looks for a
+file of that name, so that its own error says how to load the model."""
 NOT_OURS = ("pooler.", "position_ids")
 """Parts of names of weights that a published reader has and nobody reads."""
 
@@ -35,9 +36,9 @@ class PrunedLayer:
     heads: tuple[int, ...]
     """Numbers of the heads that stay, counted from 0 in the dense model."""
     neurons: int
-    """Of the feed-forward part."""
+    """Number of neurons of the feed-forward part that stay."""
     uniform_heads: tuple[int, ...] = ()
-    """Of the heads that stay, those without queries or keys: each token attends as all others."""
+    """Heads that stay without queries or keys: in them every token attends alike."""
     dropped_uniform_heads: tuple[int, ...] = ()
     """Heads without queries or keys that were removed on request, which is not exact."""
     weights: dict[str, int] = field(default_factory=dict)
@@ -49,17 +50,17 @@ class Pruned:
     """What is left of a model; it lies in pruning.json beside the weights."""
 
     dense_parameters: int
-    """Of the model before anything was removed."""
+    """Number of parameters before anything was removed."""
     parameters: int
-    """Of the model as it is; zeros within kept rows and columns count."""
+    """Number of parameters now; zeros within the rows and columns that stay are counted."""
     nonzero_parameters: int
-    """Of these, all but the zeros among the weights of the encoder's linear layers."""
+    """The same without the zeros in the encoder's linear layers."""
     width: int
-    """Of the hidden states."""
+    """Width of the hidden states."""
     num_heads: int
-    """Of a layer of the dense model."""
+    """Heads in a layer of the dense model."""
     num_neurons: int
-    """Of a layer's feed-forward part in the dense model."""
+    """Neurons in a layer's feed-forward part in the dense model."""
     layers: tuple[PrunedLayer, ...]
 
     @property
@@ -209,7 +210,7 @@ def save_pruned(model: Any, folder: str | Path) -> None:
     config = copy.deepcopy(model.config)
     config.architectures = [type(model).__name__]
     config.dtype = model.dtype
-    config.transformers_weights = PLEA
+    config.transformers_weights = LOAD_WITH
     config.pruned_heads = {}  # of a published checkpoint: pruning.json tells from now on
     config.to_json_file(folder / "config.json")
     weights = {name: weight.contiguous() for name, weight in model.state_dict().items()}
@@ -219,7 +220,7 @@ def save_pruned(model: Any, folder: str | Path) -> None:
 
 def is_pruned(config: Any) -> bool:
     """Tell from a configuration whether `load_pruned` is what loads its weights."""
-    return getattr(config, "transformers_weights", None) == PLEA or bool(
+    return getattr(config, "transformers_weights", None) == LOAD_WITH or bool(
         getattr(config, "pruned_heads", None)
     )
 
@@ -248,7 +249,7 @@ def load_pruned(
     config = AutoConfig.from_pretrained(name)
     if not is_pruned(config):
         raise ValueError(f"{name}: not pruned; load it with AutoModelForQuestionAnswering")
-    ours = getattr(config, "transformers_weights", None) == PLEA
+    ours = getattr(config, "transformers_weights", None) == LOAD_WITH
     config.transformers_weights = None
     shape = dense_shape(config)
     if ours:

@@ -15,7 +15,7 @@ class Curve:
     precisions: tuple[float, ...]
     recalls: tuple[float, ...]
     average_precision: float
-    """In percent."""
+    """Average precision, in percent."""
 
 
 def apply_threshold(
