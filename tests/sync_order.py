@@ -26,7 +26,7 @@ class Sync:
 
     inode: int
     state: State
-    name: str
+    name: str = field(compare=False)
 
 
 @dataclass(frozen=True)

@@ -7,13 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from augment.base.commit import (
-    file_sha256,
-    fsync_folder,
-    remove_leftovers,
-    rename_folder,
-    write_atomic,
-)
+from augment.base.commit import file_sha256, fsync_folder, remove_leftovers, write_atomic
+from augment.base.folders import rename_folder
 from augment.build import BuildConfig, build
 from tests.sync_order import Named, Sync, faults, recorded
 
@@ -33,14 +28,17 @@ def test_a_file_is_synced_before_its_name_and_its_name_after(tmp_path: Path) -> 
 
 def test_a_folder_goes_with_all_that_is_in_it(tmp_path: Path) -> None:
     made = tmp_path / "set.incomplete"
-    made.mkdir()
-    (made / "unsynced").write_text("by another library")
+    (made / "deep").mkdir(parents=True)
+    (made / "deep" / "weights").write_text("written by another library, not synced")
     with recorded(tmp_path) as seen:
         write_atomic(made / "plan.json", "{}")
         os.utime(made, (1, 1))  # changed once more
         rename_folder(made, tmp_path / "set")
-    assert faults(seen.events) == ["set.incomplete/unsynced is not synced when set is named"]
-    assert sorted(path.name for path in (tmp_path / "set").iterdir()) == ["plan.json", "unsynced"]
+    assert faults(seen.events) == []
+    assert (tmp_path / "set" / "deep" / "weights").is_file()
+    last = {event.inode: event for event in seen.events if isinstance(event, Sync)}
+    for sync in last.values():
+        assert faults([event for event in seen.events if event != sync]), sync
 
 
 def test_what_is_written_after_the_sync_is_noticed(tmp_path: Path) -> None:

@@ -161,9 +161,10 @@ def test_a_torn_receipt_or_shard_is_made_again(
         patch.setattr("augment.build.make_manifest", interrupt)
         with pytest.raises(KeyboardInterrupt):
             build(config)
-    made = {path.name for path in (config.incomplete / "receipts").iterdir()}
+    incomplete = config.out.with_name("set.incomplete")
+    made = {path.name for path in (incomplete / "receipts").iterdir()}
     assert made == {f"train-0000{number}-of-00003.arrow.json" for number in range(3)}
-    damage(sorted((config.incomplete / folder).iterdir())[1])
+    damage(sorted((incomplete / folder).iterdir())[1])
     build(config)
     assert digests(config.out) == expected
 
