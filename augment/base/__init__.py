@@ -1,1 +1,1 @@
-"""What the commands stand on: starting and failing, files put in place whole, processes."""
+"""What every command uses: starting and failing, files put in place whole, processes."""

@@ -64,7 +64,7 @@ class OutFolder:
             yield self.is_finished(plan)
 
     def _mend(self) -> None:
-        """End what a run did not that was killed while it replaced OUT."""
+        """Finish replacing OUT if a run was killed in the middle of it."""
         if not holds_anything(self.replaced):
             return
         if not (self.replaced / PLAN).is_file():

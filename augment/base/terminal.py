@@ -43,7 +43,7 @@ def _say_interrupted(
 
 @contextmanager
 def deaf_children() -> Iterator[None]:
-    """Let processes that are started in the block never hear Ctrl-C; this one hears it after it.
+    """Let processes started in the block ignore Ctrl-C; this process handles it after the block.
 
     A process inherits which signals are blocked, from its first instruction on.
     """

@@ -1,1 +1,1 @@
-"""Data cards: their head, their text, their pictures, and what is kept of a set without the set."""
+"""Data cards: head, text and pictures, also in a folder of their own without the data."""

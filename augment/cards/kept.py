@@ -1,4 +1,4 @@
-"""The card of a set without the set: what a reader of a repository needs, and nothing of SQuAD.
+"""A set's card in a folder of its own, with pictures and examples but without the data.
 
 A kept folder holds manifest.json, run.json (times, memory, versions; no paths), examples.json,
 words.svg and the README.md that is written from them.

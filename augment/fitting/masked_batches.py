@@ -1,4 +1,4 @@
-"""Batches of masked text, the head at the masked places alone, and how well a model fills them."""
+"""Batches of masked text, logits at the masked places only, and how good these are."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def mask_batch(
 
 
 def masked_logits(model: Any, batch: dict[str, Tensor], unwrapped: Any = None) -> Tensor:
-    """Run `model` with its vocabulary head at the masked places alone, (places, vocabulary)."""
+    """Run `model` with its vocabulary head at the masked places only, (places, vocabulary)."""
     with _head_at(unwrapped or model, batch["labels"] != -100):
         outputs = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"])
     logits: Tensor = outputs.logits

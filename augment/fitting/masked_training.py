@@ -1,4 +1,4 @@
-"""Train a masked LM on batches of text, alone or taught by a larger one, with `Trainer`."""
+"""Train a masked LM on batches of text with `Trainer`, with or without a larger teacher."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Training:
 
 @dataclass(frozen=True)
 class MaskedSteps:
-    """Every step's masked batch: a function of the seed and the step, so of no earlier one."""
+    """The masked batch of every step: a function of the seed and the step, whatever ran before."""
 
     batches: Sequence[Sequence[list[int]]]
     tokenizer: Any

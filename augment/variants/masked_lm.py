@@ -262,7 +262,7 @@ class MaskedLM:
         return list(kept.values())[1:]
 
     def _split_head(self, model: Any, dtype: "torch.dtype") -> None:
-        """Part the model into a 16-bit encoder and an fp32 head over whole words alone.
+        """Split the model into a 16-bit encoder and an fp32 head over whole words only.
 
         The head keeps its own code: the model runs with its encoder replaced by one that passes
         `inputs_embeds` through.

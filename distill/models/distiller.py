@@ -33,7 +33,7 @@ def model_inputs(model: Any, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 class IntermediateDistiller(nn.Module):
-    """A student that learns its teacher's hidden states and attention; its span head rests.
+    """A student that learns its teacher's hidden states and attention, without its span head.
 
     The loss is `hidden_weight` times the sum over the embeddings and every layer of the hidden
     states' mean squared errors, plus `attention_weight` times the sum over layers of the

@@ -127,7 +127,9 @@ def launch_rank() -> int:
 
 @contextmanager
 def claimed(job: Job, plan: dict[str, Any]) -> Iterator[dict[str, Any] | None]:
-    """Keep a second run out, the other processes of this one aside; give a finished job's record.
+    """Lock OUTPUT against a second run; give the record if the job is finished already.
+
+    Of several processes of one run, the first holds the lock.
 
     Raises:
         UsageError: something else lies there, and may not be replaced.

@@ -1,4 +1,4 @@
-"""Pruning in a training: what the trainer's places for it are filled with."""
+"""Pruning during a training: the threshold of every step, and the optimizer's part for scores."""
 
 from typing import Any
 
