@@ -29,7 +29,7 @@ from augment.building.sources import Sources, find_model, find_vectors, read_kee
 from augment.building.stages import compute_candidates, write_shards
 from augment.cards.data_card import write_card
 from augment.shards import folder_faults, read_manifest, write_checksums
-from augment.squad import OnBadAnswer, read_squad
+from augment.squad import TRAIN_PART, OnBadAnswer, Part, read_squad
 from augment.variants.masking import MaskingRule
 from augment.variants.store import Parts, context_setting, neighbour_setting
 from augment.variants.words import WordRule
@@ -43,7 +43,8 @@ class BuildConfig:
     """What to build, from what, and how."""
 
     train: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="TRAIN")]
-    """A SQuAD 1.1 or 2.0 JSON file, a folder that this command made, or a hub data set id."""
+    """SQuAD JSON, flat rows (JSON, JSON lines, CSV, Parquet, Arrow), packed or not, several files
+    parted by commas, a folder of them, a set made here, or a hub data set id."""
     out: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="OUT")]
     """Folder for the set. Until it is complete, it is called OUT.incomplete."""
     copies_per_example: int = 20
@@ -70,11 +71,14 @@ class BuildConfig:
     """A file of words that are never replaced, one a line; upper and lower case count as equal."""
     candidates: Path | None = None
     """Folder where candidates are stored for later builds; by default OUT.candidates."""
+    part: tyro.conf.OmitArgPrefixes[Part] = TRAIN_PART
+    """Part of TRAIN to read."""
     on_bad_answer: OnBadAnswer = "fail"
     """What to do with an answer that does not stand at its answer_start.
     `fail`: stop with an error.
     `drop`: leave it out.
-    `fix`: move answer_start to the nearest place where the answer does stand."""
+    `fix`: move answer_start to the nearest place where the answer does stand. Accents
+    and blanks that only look the same are taken from the context."""
     limit_contexts: int | None = None
     """Use only the first N paragraphs."""
     num_shards: int | None = None
@@ -152,7 +156,7 @@ def build(config: BuildConfig) -> dict[str, Any]:
 
 def find_sources(config: BuildConfig) -> Sources:
     """Read and hash the inputs."""
-    squad = read_squad(config.train, on_bad_answer=config.on_bad_answer)
+    squad = read_squad(config.train, **asdict(config.part), on_bad_answer=config.on_bad_answer)
     squad = squad.limit(config.limit_contexts)
     if not squad.counts["questions"]:
         raise ValueError(f"{squad.name}: no questions in it; is this the right file?")

@@ -16,7 +16,7 @@ from augment.base.commit import write_atomic
 from augment.base.records import differences, read_record
 from augment.fitting.glove_fit import DEFAULT_FIT, _reporter, fit_vectors, write_vectors
 from augment.fitting.glove_model import GloveFit
-from augment.squad import read_squad
+from augment.squad import TRAIN_PART, Part, read_contexts
 from augment.variants.glove import load_vectors
 
 
@@ -25,11 +25,13 @@ class FitGloveConfig:
     """Fit GloVe vectors to the contexts of TRAIN."""
 
     train: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="TRAIN")]
-    """A SQuAD JSON file, a folder made by `augment.build`, or a hub data set id."""
+    """A file, folder or data set as `augment.build` takes it; its contexts are used."""
     out: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="OUT")]
     """The file of vectors. A record of how it was made is written to OUT.json."""
     fit: tyro.conf.OmitArgPrefixes[GloveFit] = DEFAULT_FIT
     """How the vectors are fitted."""
+    part: tyro.conf.OmitArgPrefixes[Part] = TRAIN_PART
+    """Part of TRAIN to read."""
     max_words: int | None = None
     """Write only the N most frequent words; by default all."""
     decimals: int = 5
@@ -51,7 +53,7 @@ def fit_glove(config: FitGloveConfig) -> dict[str, Any]:
         UsageError: OUT was made with other settings and may not be replaced.
         ValueError: too little text.
     """
-    squad = read_squad(config.train, on_bad_answer="drop")  # the contexts are all that counts
+    squad = read_contexts(config.train, config.part)
     plan = {
         "input": {"name": squad.name, "sha256": squad.sha256},
         "settings": {

@@ -24,7 +24,7 @@ from augment.base.records import read_record
 from augment.fitting.compact_mlm import CompactShape, cut_compact
 from augment.fitting.masked_batches import group_by_length, measure, tokenize_windows
 from augment.fitting.masked_training import MaskedSteps, Training, train
-from augment.squad import SquadSet, read_squad
+from augment.squad import TRAIN_PART, Part, SquadSet, read_contexts
 from augment.variants.models import model_folder, model_sha256, pick_device, pick_dtype
 
 RECORD = "fit.json"
@@ -39,7 +39,7 @@ class FitMlmConfig:
     """What to adapt, to what, and how."""
 
     train: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="TRAIN")]
-    """A SQuAD JSON file, a folder made by `augment.build`, or a hub data set id."""
+    """A file, folder or data set as `augment.build` takes it; its contexts are used."""
     out: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="OUT")]
     """Folder of the new model. Until it is complete, it is called OUT.incomplete."""
     mlm: str = "google-bert/bert-base-uncased"
@@ -48,6 +48,10 @@ class FitMlmConfig:
     """A larger masked LM with the same vocabulary: a hub id or a folder."""
     dev: str | None = None
     """Held-out text, in the same forms as TRAIN; by default every 50th context of TRAIN."""
+    part: tyro.conf.OmitArgPrefixes[Part] = TRAIN_PART
+    """Part of TRAIN to read."""
+    dev_split: str = "validation"
+    """Split of the dev set, if it has several."""
     limit_contexts: int | None = None
     """Use only the first N paragraphs."""
     epochs: float = 3.0
@@ -157,8 +161,8 @@ def _plan(config: FitMlmConfig) -> dict[str, Any]:
     names = {"mlm": config.mlm, "teacher": config.teacher}
     return {
         "settings": settings,
-        "text": _read_text(config.train).sha256,
-        "held_out_text": config.dev and _read_text(config.dev, "validation").sha256,
+        "text": read_contexts(config.train, config.part).sha256,
+        "held_out_text": config.dev and _read_dev(config, config.dev).sha256,
         "models": {
             key: name if name in (None, "compact") else model_sha256(model_folder(name))
             for key, name in names.items()
@@ -174,20 +178,19 @@ def _hide_progress_bars() -> None:
         logging.disable_progress_bar()
 
 
-def _read_text(source: str, split: str = "train") -> SquadSet:
-    """Read a set for its contexts, wherever its answers may be."""
-    return read_squad(source, split=split, on_bad_answer="drop")
+def _read_dev(config: FitMlmConfig, dev: str) -> SquadSet:
+    return read_contexts(dev, Part(config.part.config, config.dev_split))
 
 
 def _read_rows(config: FitMlmConfig, tokenizer: Any) -> tuple[list[list[int]], list[list[int]]]:
     """Read and tokenise the text; give shuffled rows to train on, and rows held out."""
-    squad = _read_text(config.train).limit(config.limit_contexts)
+    squad = read_contexts(config.train, config.part).limit(config.limit_contexts)
     texts = list(dict.fromkeys(paragraph.context for paragraph in squad.paragraphs))
     if config.dev is None:
         held_out = texts[::HELD_OUT_EVERY]
         texts = [text for number, text in enumerate(texts) if number % HELD_OUT_EVERY]
     else:
-        paragraphs = _read_text(config.dev, "validation").paragraphs
+        paragraphs = _read_dev(config, config.dev).paragraphs
         held_out = list(dict.fromkeys(paragraph.context for paragraph in paragraphs))
     if not texts or not held_out:
         raise ValueError(f"{config.train}: too few contexts to train on some and hold out others")

@@ -4,7 +4,7 @@ Replaced words are shown as [new|old]. Answers are underlined on a terminal, and
 between < and >.
 """
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -12,7 +12,7 @@ import tyro
 
 from augment.base.command import run
 from augment.base.paragraphs import Answer
-from augment.squad import read_squad
+from augment.squad import TRAIN_PART, OnBadAnswer, Part, read_squad
 from augment.variants.marks import mark
 from augment.variants.masking import MaskingRule
 from augment.variants.words import WordRule
@@ -46,6 +46,10 @@ class PreviewConfig:
     """Seed of every random draw."""
     keep_words: Path | None = None
     """A file of words that are never replaced, one a line."""
+    part: tyro.conf.OmitArgPrefixes[Part] = TRAIN_PART
+    """Part of TRAIN to read."""
+    on_bad_answer: OnBadAnswer = "fail"
+    """What to do with an answer that does not stand at its answer_start, as in augment.build."""
 
     def __post_init__(self) -> None:
         if (self.train is None) == (self.text is None):
@@ -69,7 +73,8 @@ def preview(config: PreviewConfig) -> str:
     if config.train is None:
         shown = [(config.text or "", [])]
     else:
-        found = read_squad(config.train).paragraphs[: config.paragraphs]
+        squad = read_squad(config.train, **asdict(config.part), on_bad_answer=config.on_bad_answer)
+        found = squad.paragraphs[: config.paragraphs]
         shown = [(p.context, [a for q in p.questions for a in q.answers]) for p in found]
     augmenter = Augmenter.load(
         config.mlm,

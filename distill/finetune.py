@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from augment.base.command import UsageError, run
+from augment.squad import TRAIN_PART, OnBadAnswer, Part
 from distill.recipes import Recipe, Stage
 
 
@@ -19,7 +20,7 @@ class FinetuneConfig:
     """What to fine-tune, on what, and how."""
 
     train: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="TRAIN")]
-    """A SQuAD JSON file, a folder made by `augment.build`, or a hub data set id."""
+    """A file, folder or data set as `augment.build` takes it, or a set that it built."""
     output: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="OUT")]
     """Folder of the new reader. Until it is complete, it is called OUT.incomplete."""
     model: str
@@ -29,6 +30,12 @@ class FinetuneConfig:
     """With --model teacher:2,4,6: the reader that the layers come from."""
     rows: Literal["original", "augmented"] = "original"
     """Rows of a built set to train on: the original questions, or these and all copies."""
+    part: tyro.conf.OmitArgPrefixes[Part] = TRAIN_PART
+    """Part of TRAIN to read."""
+    on_bad_answer: OnBadAnswer = "fail"
+    """What to do with an answer that does not stand at its answer_start, as in augment.build."""
+    dev_split: str = "validation"
+    """Split of the dev set, if it has several."""
     dev: str | None = None
     """A dev set, in the same forms as TRAIN: the finished reader is scored on it."""
     dev_steps: int | None = None
@@ -109,7 +116,10 @@ def finetune(config: FinetuneConfig) -> dict[str, Any]:
             recipe=recipe,
             output=config.output,
             data=config.train,
+            part=config.part,
+            on_bad_answer=config.on_bad_answer,
             dev=config.dev,
+            dev_part=Part(config.part.config, config.dev_split),
             dev_steps=config.dev_steps,
             dev_limit=config.dev_limit,
             max_steps=config.max_steps,

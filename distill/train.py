@@ -13,6 +13,7 @@ from typing import Any, Literal
 import tyro
 
 from augment.base.command import UsageError, run
+from augment.squad import TRAIN_PART, OnBadAnswer, Part
 from distill.recipes import Recipe, Stage, find_recipe, haystack_fidelity
 
 
@@ -25,7 +26,13 @@ class TrainConfig:
     output: Path
     """Folder of the student. Until it is complete, it is called OUTPUT.incomplete."""
     data: str | None = None
-    """A folder made by `augment.build`, a SQuAD JSON file, or a hub data set id."""
+    """A folder made by `augment.build`, or a file, folder or data set as it takes it."""
+    part: tyro.conf.OmitArgPrefixes[Part] = TRAIN_PART
+    """Part of --data to read."""
+    on_bad_answer: OnBadAnswer = "fail"
+    """What to do with an answer that does not stand at its answer_start, as in augment.build."""
+    dev_split: str = "validation"
+    """Split of the dev set, if it has several."""
     text: tuple[Path, ...] = ()
     """Files of plain text, one paragraph per line, for a stage that trains on text."""
     dev: str | None = None
@@ -83,13 +90,14 @@ def train(config: TrainConfig) -> dict[str, Any]:
     from distill.training.stages import distil
 
     recipe = resolve(config)
-    same = ("output", "data", "text", "dev", "dev_steps", "dev_limit", "max_steps", "save_steps")
-    more = ("logging_steps", "device", "dtype", "allow_bin", "overwrite")
+    same = ("output", "data", "part", "on_bad_answer", "text", "dev", "dev_steps", "dev_limit")
+    more = ("max_steps", "save_steps", "logging_steps", "device", "dtype", "allow_bin", "overwrite")
     return distil(
         Job(
             recipe=recipe,
             accumulation=config.gradient_accumulation_steps,
             cache_logits=config.cache_teacher_logits,
+            dev_part=Part(config.part.config, config.dev_split),
             **{name: getattr(config, name) for name in (*same, *more)},
         )
     )

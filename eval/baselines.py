@@ -11,6 +11,7 @@ from typing import Annotated
 import tyro
 
 from augment.base.command import run, to_json
+from augment.squad import DEV_PART, Part
 from eval.scoring.gold import gold_answers, read_gold
 from eval.scoring.submission import write_whole
 
@@ -20,14 +21,16 @@ class Baselines:
     """Write OUT/gold.json and OUT/empty.json for the questions of DEV."""
 
     dev: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="DEV")]
-    """A SQuAD JSON file, a folder made by `augment.build`, or a hub data set id."""
+    """A file, folder or data set as `augment.build` takes it."""
     out: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="OUT")]
     """Folder for gold.json and empty.json."""
+    part: tyro.conf.OmitArgPrefixes[Part] = DEV_PART
+    """Part of DEV to read."""
 
 
 def write_baselines(config: Baselines) -> None:
     """Write both files; the same input gives the same bytes."""
-    gold = gold_answers(read_gold(config.dev)[0], config.dev)
+    gold = gold_answers(read_gold(config.dev, config.part)[0], config.dev)
     first = {qid: texts[0] if texts else "" for qid, texts in gold.items()}
     write_whole(config.out / "gold.json", to_json(first))
     write_whole(config.out / "empty.json", to_json(dict.fromkeys(gold, "")))

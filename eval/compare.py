@@ -16,6 +16,7 @@ import tyro
 from numpy.typing import NDArray
 
 from augment.base.command import UsageError, run
+from augment.squad import DEV_PART, Part
 from eval.scoring.gold import gold_answers, read_gold
 from eval.scoring.submission import check_predictions, read_submission
 from eval.squad_v2 import question_scores
@@ -28,11 +29,13 @@ class Compare:
     """Compare PREDICTIONS, two or more files, on the SQuAD set DEV."""
 
     dev: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="DEV")]
-    """A SQuAD JSON file, a folder made by `augment.build`, or a hub data set id."""
+    """A file, folder or data set as `augment.build` takes it."""
     predictions: Annotated[
         tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="PREDICTIONS")
     ]
     """JSON files {id: text}, with "" for no answer. The others are compared with the first."""
+    part: tyro.conf.OmitArgPrefixes[Part] = DEV_PART
+    """Part of DEV to read."""
     num_resamples: int = 10_000
     """Number of bootstrap draws."""
     level: float = 0.95
@@ -55,7 +58,7 @@ def compare(config: Compare) -> list[dict[str, float | str]]:
     Raises:
         ValueError: ids that are missing, extra or null, named.
     """
-    gold = gold_answers(read_gold(config.dev)[0], config.dev)
+    gold = gold_answers(read_gold(config.dev, config.part)[0], config.dev)
     systems = []
     for path in config.predictions:
         predictions, _ = read_submission(path)

@@ -21,6 +21,7 @@ import tyro
 
 from augment.base.command import UsageError, run, to_json, versions
 from augment.base.paragraphs import raise_faults
+from augment.squad import DEV_PART, Part
 from augment.variants.models import TOKENIZER_AND_CONFIG
 from eval.reading.answers import Answer, Span
 from eval.reading.protocol import Protocol
@@ -30,7 +31,7 @@ from eval.scoring.submission import PREDICT_CONFIG, write_whole
 
 __all__ = ["Answer", "Predict", "Protocol", "Reader", "Span", "main", "predict"]
 
-NOT_IDENTITY = ("model", "dev", "out", "batch_size", "device", "allow_bin", "overwrite")
+NOT_IDENTITY = ("model", "dev", "part", "out", "batch_size", "device", "allow_bin", "overwrite")
 """Fields that say where and how fast, not what: they may change between runs (the model and the
 data set are told by their hashes)."""
 
@@ -42,9 +43,11 @@ class Predict:
     model: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="MODEL")]
     """A reader: hub id, or folder of a checkpoint with a span head."""
     dev: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="DEV")]
-    """A SQuAD JSON file, a folder made by `augment.build`, or a hub data set id."""
+    """A file, folder or data set as `augment.build` takes it."""
     out: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="OUT")]
     """Folder for the predictions."""
+    part: tyro.conf.OmitArgPrefixes[Part] = DEV_PART
+    """Part of DEV to read."""
     protocol: Literal["run_qa", "farm"] = "run_qa"
     """Choose windows and answers as transformers' run_qa.py does, or as Haystack 1.1 to 1.3."""
     max_seq_length: int = 384
@@ -98,7 +101,7 @@ def predict(config: Predict) -> dict[str, str]:
         OSError: OUT cannot be written.
     """
     with _processes(config.device):
-        questions, dev_sha256 = read_gold(config.dev)
+        questions, dev_sha256 = read_gold(config.dev, config.part)
         asked, contexts = _texts(questions, config.dev)
         may_be_null = any(question.may_be_null for question in questions)
         identity = _identity(config, dev_sha256, may_be_null)

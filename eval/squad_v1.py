@@ -12,6 +12,7 @@ import tyro
 
 from augment.base.command import run, to_json
 from augment.base.paragraphs import raise_faults
+from augment.squad import DEV_PART, Part
 from eval.scoring.gold import REMEDY, Dataset, gold_answers, gold_questions, gold_sha256, read_gold
 from eval.scoring.submission import (
     check_predictions,
@@ -112,16 +113,18 @@ class SquadV1:
     """Score PREDICTIONS on the SQuAD 1.1 set DEV."""
 
     dev: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="DEV")]
-    """A SQuAD 1.1 JSON file, a folder made by `augment.build`, or a hub data set id."""
+    """A file, folder or data set as `augment.build` takes it."""
     predictions: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="PREDICTIONS")]
     """A JSON file {id: text}."""
+    part: tyro.conf.OmitArgPrefixes[Part] = DEV_PART
+    """Part of DEV to read."""
     out_file: Path | None = None
     """Also write the scores into this JSON file."""
 
 
 def score_files(config: SquadV1) -> Scores:
     """Score the files of `config`, print the scores and write them where asked."""
-    gold = gold_answers(read_gold(config.dev)[0], config.dev)
+    gold = gold_answers(read_gold(config.dev, config.part)[0], config.dev)
     predictions, sha256 = read_submission(config.predictions)
     check_predictions(predictions, gold, str(config.predictions))
     scores = _score(gold, predictions, protocol_of(config.predictions, sha256))

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import tyro
 
 from augment.base.command import UsageError, run, to_json
+from augment.squad import DEV_PART, Part
 from eval.scoring.gold import Dataset, gold_answers, gold_questions, gold_sha256, read_gold
 from eval.scoring.no_answer import Curve, apply_threshold, find_best_threshold, precision_recall
 from eval.scoring.submission import (
@@ -173,9 +174,11 @@ class SquadV2:
     """Score PREDICTIONS on the SQuAD 2.0 set DEV."""
 
     dev: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="DEV")]
-    """A SQuAD JSON file, a folder made by `augment.build`, or a hub data set id."""
+    """A file, folder or data set as `augment.build` takes it."""
     predictions: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="PREDICTIONS")]
     """A JSON file {id: text}, with "" for no answer."""
+    part: tyro.conf.OmitArgPrefixes[Part] = DEV_PART
+    """Part of DEV to read."""
     na_prob_file: Path | None = None
     """A JSON file {id: probability of no answer}; adds best_* and pr_*_ap to the scores."""
     na_prob_thresh: float = 1.0
@@ -200,7 +203,7 @@ def score_files(config: SquadV2) -> Scores:
         from eval.scoring.plots import draw_all, require_matplotlib
 
         require_matplotlib()
-    gold = gold_answers(read_gold(config.dev)[0], config.dev)
+    gold = gold_answers(read_gold(config.dev, config.part)[0], config.dev)
     predictions, sha256 = read_submission(config.predictions)
     check_predictions(predictions, gold, str(config.predictions))
     na_probs = None

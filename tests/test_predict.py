@@ -183,7 +183,7 @@ def test_windows_longer_than_the_model(config):
         (lambda data: data["data"].clear(), "no questions"),
         (
             lambda data: data["data"][0]["paragraphs"][1].update(context="ab\ud800"),
-            "question q1a: a lone surrogate at character 2 .*; mend the escape sequence",
+            r"paragraphs\[1\]\.context: a lone surrogate at character 2 .*; mend the escape",
         ),
     ],
 )

@@ -214,16 +214,16 @@ def test_faulty_probabilities_name_the_ids(tmp_path, text, message):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ({"data": {}}, "data: expected a list"),
-        ({"id": "x"}, "data: expected a list, found nothing; is this a SQuAD file?"),
-        ({"data": [{"title": "t"}]}, "paragraphs: expected a list, found nothing"),
+        ({"data": {}}, 'no list "data" in it; is this a SQuAD file?'),
+        ({"id": "x"}, 'no list "data" in it'),
+        ({"data": [{"title": "t"}]}, "paragraphs: expected list, found nothing"),
         (squad(), "no questions"),
         (squad(("one", []), ("one", [])), "'one' occurs 2 times"),
         (
             {"data": [{"paragraphs": [{"qas": [{"id": "one"}]}]}]},
             "question one: no list of answers",
         ),
-        ({"data": [{"paragraphs": [{"qas": [{"id": 1}]}]}]}, "must be a string"),
+        ({"data": [{"paragraphs": [{"qas": [{"id": 1}]}]}]}, "question 1: no list of answers"),
     ],
 )
 def test_faulty_data_sets(content, message):

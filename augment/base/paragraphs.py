@@ -51,6 +51,11 @@ def span_fault(context: str, text: str, start: int) -> str | None:
 def raise_faults(name: str, faults: Sequence[str], remedy: str) -> None:
     """Raise the first ten faults and their number, if there are any."""
     if faults:
-        shown = "\n  ".join(faults[:10])
-        more = f"\n  ... {len(faults)} faults in all" if len(faults) > 10 else ""
-        raise ValueError(f"{name}: {shown}{more}\n{remedy}")
+        raise ValueError(told(name, faults, remedy))
+
+
+def told(name: str, faults: Sequence[str], remedy: str) -> str:
+    """Write the first ten faults of a kind, their number, and what to do."""
+    shown = "\n  ".join(faults[:10])
+    more = f"\n  ... {len(faults)} faults in all" if len(faults) > 10 else ""
+    return f"{name}: {shown}{more}\n{remedy}"

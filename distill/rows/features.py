@@ -24,7 +24,7 @@ from augment.base.commit import file_sha256, write_atomic
 from augment.base.folders import claimed, empty, rename_folder
 from augment.base.records import default_cache
 from augment.shards import manifest_sha256, read_manifest, read_shard, shard_paths
-from augment.squad import read_squad
+from augment.squad import TRAIN_PART, OnBadAnswer, Part, SquadSet, read_squad
 from eval.reading.windows import Window, WindowRule, cut_windows, label_window
 
 FORMAT = 1
@@ -47,10 +47,14 @@ class Source:
     kind: str
     """`text`, `augmented` (all copies) or `original` (copy 0)."""
     paths: tuple[str, ...]
-    """Text files; or one shard folder, SQuAD JSON file or hub data set."""
+    """Text files; or one shard folder, or whatever `read_squad` takes."""
     sha256: str
     copies: int
-    """Copies of each original that there are; 0 for a JSON file."""
+    """Copies of each original that there are; 0 for what was not made by `augment.build`."""
+    part: Part = TRAIN_PART
+    """Which part of a data set."""
+    on_bad_answer: OnBadAnswer = "fail"
+    """What becomes of answers that are not where they should be."""
 
     @property
     def name(self) -> str:
@@ -61,10 +65,10 @@ class Source:
         """Give the rows in order; a line of text is a row without a question."""
         if self.kind == "text":
             yield from (Row("", line, None) for path in self.paths for line in _lines(Path(path)))
-        elif Path(self.paths[0]).is_dir():
+        elif _is_set(self.paths[0]):
             yield from _shard_rows(Path(self.paths[0]), originals=self.kind == "original")
         else:
-            yield from _squad_rows(self.paths[0])
+            yield from self._questions()
 
     def check_unchanged(self) -> None:
         """See that the rows are still those that were hashed.
@@ -73,11 +77,27 @@ class Source:
             RuntimeError: somebody changed them meanwhile.
         """
         paths = [Path(path) for path in self.paths]
-        if find_source(self.kind, self.paths[0], paths).sha256 != self.sha256:
+        again = find_source(self.kind, self.paths[0], paths, self.part, self.on_bad_answer)
+        if again.sha256 != self.sha256:
             raise RuntimeError(f"{self.name}: changed while it was in use; start anew")
 
+    def _questions(self) -> Iterator[Row]:
+        for paragraph in _read(self.paths[0], self.part, self.on_bad_answer).paragraphs:
+            for question in paragraph.questions:
+                answer = None
+                if question.answers:
+                    start = question.answers[0].start
+                    answer = (start, start + len(question.answers[0].text))
+                yield Row(question.text, paragraph.context, answer)
 
-def find_source(kind: str, data: str | None, text: Sequence[Path] = ()) -> Source:
+
+def find_source(
+    kind: str,
+    data: str | None,
+    text: Sequence[Path] = (),
+    part: Part = TRAIN_PART,
+    on_bad_answer: OnBadAnswer = "fail",
+) -> Source:
     """Find and check the rows that a stage asks for; every shard's hash is compared.
 
     Raises:
@@ -93,11 +113,22 @@ def find_source(kind: str, data: str | None, text: Sequence[Path] = ()) -> Sourc
         return Source(kind, tuple(map(str, text)), digest, 0)
     assert data is not None  # checked by the command
     folder = Path(data)
-    if folder.is_dir():
+    if _is_set(data):
         shard_paths(folder)
         copies = int(read_manifest(folder)["plan"]["copies_per_example"])
         return Source(kind, (data,), manifest_sha256(folder), copies)
-    return Source("original", (data,), read_squad(data).sha256, 0)
+    sha256 = _read(data, part, on_bad_answer).sha256
+    if on_bad_answer != "fail":  # other rows of the same file
+        sha256 = hashlib.sha256(f"{sha256} {on_bad_answer}".encode()).hexdigest()
+    return Source("original", (data,), sha256, 0, part, on_bad_answer)
+
+
+def _is_set(data: str) -> bool:
+    return (Path(data) / "manifest.json").is_file()
+
+
+def _read(data: str, part: Part, on_bad_answer: OnBadAnswer) -> SquadSet:
+    return read_squad(data, **asdict(part), on_bad_answer=on_bad_answer)
 
 
 @dataclass(frozen=True)
@@ -306,13 +337,3 @@ def _batch_rows(batch: pa.RecordBatch, originals: bool) -> Iterator[Row]:
             start = answers["answer_start"][0]
             answer = (start, start + len(answers["text"][0]))
         yield Row(question, context, answer)
-
-
-def _squad_rows(data: str) -> Iterator[Row]:
-    for paragraph in read_squad(data).paragraphs:
-        for question in paragraph.questions:
-            answer = None
-            if question.answers:
-                start = question.answers[0].start
-                answer = (start, start + len(question.answers[0].text))
-            yield Row(question.text, paragraph.context, answer)

@@ -2,7 +2,7 @@
 
 import os
 from contextlib import nullcontext
-from pathlib import Path
+from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -11,7 +11,6 @@ from transformers import TrainerCallback
 from augment.squad import SquadSet, read_squad
 from distill.recipes import Recipe
 from distill.training.job import Job
-from distill.training.trainer import Place
 from eval.predict import Predict, predict
 from eval.reading.protocol import Protocol
 from eval.reading.reader import Reader
@@ -53,7 +52,7 @@ class DevScore(TrainerCallback):  # type: ignore[misc]
         self.steps = job.dev_steps
         self.place = job.place
         self.metric = job.recipe.score
-        dev = read_squad(job.dev, split="validation", on_bad_answer="drop")
+        dev = read_squad(job.dev, **asdict(job.dev_part), on_bad_answer="drop")
         self.squad_set = dev.limit(job.dev_limit)
         self.reader = Reader(student, tokenizer, protocol_of(job.recipe))
 
@@ -86,25 +85,28 @@ class DevScore(TrainerCallback):  # type: ignore[misc]
         return torch.autocast(self.place.device, getattr(torch, self.place.dtype))
 
 
-def score_finished(folder: Path, dev: str, recipe: Recipe, place: Place) -> dict[str, Any]:
+def score_finished(job: Job) -> dict[str, Any]:
     """Predict a whole dev set in float32 with a finished student; keep predictions and scores.
 
     Returns:
-        The official figures with their signature, as they lie in FOLDER/eval/scores.json.
+        The official figures with their signature, as they lie in eval/scores.json.
     """
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()  # `predict` joins the processes itself
+    assert job.dev is not None  # checked by the caller
+    folder, dev, recipe, part = job.folder.incomplete, job.dev, job.recipe, job.dev_part
     out = folder / "eval"
     predict(
         Predict(
             model=str(folder),
             dev=dev,
+            part=part,
             out=out,
             max_seq_length=recipe.max_seq_length,
             doc_stride=recipe.doc_stride,
             max_query_length=recipe.max_query_length,
             overwrite=True,
-            device="cuda" if place.device == "cuda" else "cpu",
+            device="cuda" if job.place.device == "cuda" else "cpu",
         )
     )
     if int(os.environ.get("RANK", "0")):
@@ -112,9 +114,15 @@ def score_finished(folder: Path, dev: str, recipe: Recipe, place: Place) -> dict
     predictions, out_file = out / "predictions.json", out / "scores.json"
     if recipe.score == "squad_v1":
         return score_v1_files(
-            SquadV1(dev=dev, predictions=predictions, out_file=out_file)
+            SquadV1(dev=dev, part=part, predictions=predictions, out_file=out_file)
         ).as_dict()
     na_probs = out / "na_probs.json"
     return score_v2_files(
-        SquadV2(dev=dev, predictions=predictions, na_prob_file=na_probs, out_file=out_file)
+        SquadV2(
+            dev=dev,
+            part=part,
+            predictions=predictions,
+            na_prob_file=na_probs,
+            out_file=out_file,
+        )
     ).as_dict()

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from augment.base.command import UsageError
 from augment.base.folders import OutFolder
+from augment.squad import DEV_PART, TRAIN_PART, OnBadAnswer, Part
 from augment.variants.models import pick_dtype
 from distill.cards.measured import TRAINING, read_json
 from distill.models.student import FROM_TEACHER
@@ -32,11 +33,17 @@ class Job:
     output: Path
     """The student's folder."""
     data: str | None
-    """A folder made by `augment.build`, a SQuAD JSON file, or a hub data set id."""
+    """A folder made by `augment.build`, or a file, folder or data set as it takes it."""
+    part: Part = TRAIN_PART
+    """Which part of `data`."""
+    on_bad_answer: OnBadAnswer = "fail"
+    """What becomes of answers of `data` that are not where they should be."""
     text: tuple[Path, ...] = ()
     """Plain text, a paragraph a line."""
     dev: str | None = None
     """The finished student is scored on it."""
+    dev_part: Part = DEV_PART
+    """Which part of `dev`."""
     dev_steps: int | None = None
     """Score every so many steps, too."""
     dev_limit: int | None = None
@@ -143,7 +150,8 @@ def claimed(job: Job, plan: dict[str, Any]) -> Iterator[dict[str, Any] | None]:
 
 def _finished_record(job: Job) -> dict[str, Any]:
     record = read_json(job.output / TRAINING)
-    if job.dev is not None and record.get("dev_sha256") != read_gold(job.dev)[1]:
+    scored_on = record.get("dev_sha256")
+    if job.dev is not None and scored_on != read_gold(job.dev, job.dev_part)[1]:
         print(
             f"{job.output}: not scored on {shown_name(job.dev)}; use eval.predict", file=sys.stderr
         )
@@ -166,7 +174,7 @@ def _find_source(job: Job, index: int) -> Source:
         raise UsageError(f"stage {index + 1} trains on plain text; name files with --text")
     if stage.rows != "text" and job.data is None:
         raise UsageError(f"stage {index + 1} trains on {stage.rows} rows; name them with --data")
-    source = find_source(stage.rows, job.data, job.text)
+    source = find_source(stage.rows, job.data, job.text, job.part, job.on_bad_answer)
     if stage.rows == "augmented" and source.copies == 0 and not launch_rank():
         print(
             f"{source.name}: no copies in it; stage {index + 1} trains on the originals alone",

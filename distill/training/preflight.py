@@ -89,7 +89,9 @@ def _check_dev(job: Job) -> None:
     """See that the dev set is there and fits the recipe's score, before the training."""
     if job.dev is None:
         return
-    without = [question.id for question in read_gold(job.dev)[0] if not question.answers]
+    without = [
+        question.id for question in read_gold(job.dev, job.dev_part)[0] if not question.answers
+    ]
     if without and job.recipe.score == "squad_v1":
         raise UsageError(
             f"{job.dev}: {len(without)} questions without an answer, such as {without[0]}; "

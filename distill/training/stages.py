@@ -243,16 +243,14 @@ def _finish(job: Job, plan: dict[str, Any], records: Sequence[dict[str, Any]]) -
             if path.name != STAGE_RECORD:
                 shutil.copy2(path, job.folder.incomplete / path.name)
     _wait_for_all()
-    scores = (
-        score_finished(job.folder.incomplete, job.dev, job.recipe, job.place) if job.dev else None
-    )
+    scores = score_finished(job) if job.dev else None
     if launch_rank():
         return {}  # the first process has the record, and renames the folder
     record = {
         "plan": plan,
         "stages": list(records),
         "scores": scores,
-        "dev_sha256": read_gold(job.dev)[1] if job.dev else None,
+        "dev_sha256": read_gold(job.dev, job.dev_part)[1] if job.dev else None,
         "weights_sha256": weights_sha256(job.stage_folder(len(records) - 1)),
         "parameters": _count_parameters(job.folder.incomplete),
         "hardware": describe_hardware(job.place),

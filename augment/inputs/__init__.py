@@ -1,0 +1,1 @@
+"""What people keep question-answering data in, and how it is read and checked."""
