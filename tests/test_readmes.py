@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import json
 import re
 import runpy
 from collections.abc import Iterator
@@ -104,3 +105,17 @@ def test_readmes_are_short_and_need_nothing_that_their_reader_has_not() -> None:
 def test_the_picture_is_what_its_script_draws() -> None:
     draw = runpy.run_path(str(ROOT / "data_cards/draw_flow.py"))["draw"]
     assert draw() == (ROOT / "data_cards/flow.svg").read_text("utf-8")
+
+
+def test_figures_of_the_arms_are_those_of_their_files() -> None:
+    arms = sorted((ROOT / "data_cards/minilm-3l-384d-squad2").glob("*/eval/scores.json"))
+    assert len(arms) == 5
+    rows = [line.split(" | ") for line in TEXTS["data_cards/README.md"].splitlines()]
+    for path in arms:
+        scores = json.loads(path.read_text("utf-8"))
+        names = ("exact", "f1", "HasAns_f1", "NoAns_f1", "best_f1")
+        wanted = [f"{scores[name]:.2f}" for name in names]
+        found = [[cell.split(" (")[0] for cell in row] for row in rows]
+        assert any(set(wanted) <= set(cells) for cells in found), (path.parts[-3], wanted)
+        if path.parts[-3] in ("student", "teacher", "no-teacher"):
+            assert f"{scores['f1']:.2f} / {scores['best_f1']:.2f}" in TEXTS["README.md"]
