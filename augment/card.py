@@ -12,11 +12,11 @@ import tyro
 
 from augment.base.command import run
 from augment.base.paragraphs import raise_faults
+from augment.cards.archive import archive_card
 from augment.cards.data_card import (
     EXAMPLES,
     write_card,
 )
-from augment.cards.kept import keep
 from augment.shards import (
     checksum_faults,
     folder_faults,
@@ -49,7 +49,7 @@ def _main(config: CardConfig) -> None:
     others = [fault for fault in faults if not fault.startswith("README.md")]
     raise_faults(str(config.out), others, "build the set again, or copy it again")
     if config.keep is not None:
-        keep(config.out, config.keep, config.mlm, config.glove, config.note)
+        archive_card(config.out, config.keep, config.mlm, config.glove, config.note)
         write_card(config.keep)
         print(config.keep / "README.md")
         return

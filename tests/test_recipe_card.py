@@ -16,19 +16,19 @@ from huggingface_hub import ModelCard
 from augment.base.command import to_json
 from augment.build import BuildConfig
 from augment.cards.head import head_faults
+from distill.archive import ArchiveConfig, archive
 from distill.card import CardConfig, _main
 from distill.cards.measured import dev_set, signature_of
 from distill.cards.published import published
 from distill.cards.recipe_card import pictures, read_arms, recipe_card
-from distill.kept import KeepConfig, keep
 from distill.recipes import BUNDLED, find_recipe, recipe_names
 from distill.train import TrainConfig, defaults
 from eval import squad_v1, squad_v2
 from eval.predict import Predict
 from eval.reading.encoder import KINDS
 from eval.reading.pruned import Pruned, PrunedLayer, read_pruned
+from tests.archived_answers import restore
 from tests.finished_runs import finished, predict_and_score, record, write_record
-from tests.kept_answers import restore
 from tests.small_sets import small_set
 
 CARDS = Path(__file__).parents[1] / "data_cards"
@@ -178,7 +178,7 @@ def measured(tmp_path: Path) -> Path:
     predict_and_score(other / "eval", tmp_path / "dev.json")
     folder = tmp_path / "cards" / RECIPE
     for name, source in (("student", run), ("a-teacher", other)):
-        keep(KeepConfig(run=source, dev=str(tmp_path / "dev.json"), arm=folder / name))
+        archive(ArchiveConfig(run=source, dev=str(tmp_path / "dev.json"), arm=folder / name))
     return folder
 
 
@@ -262,7 +262,7 @@ def test_pruned_arms(measured: Path) -> None:
         recipe_card(RECIPE, measured)
 
 
-def test_kept_answers_give_the_predictions_again(measured: Path, tmp_path: Path) -> None:
+def test_archived_answers_give_the_predictions_again(measured: Path, tmp_path: Path) -> None:
     out = tmp_path / "again"
     out.mkdir()
     restore(measured / "student", str(tmp_path / "dev.json"), out)
@@ -286,7 +286,7 @@ def test_an_answer_that_is_not_in_its_context_is_not_kept(tmp_path: Path) -> Non
         article["paragraphs"][0]["context"] = "Nothing."
     (tmp_path / "other.json").write_text(json.dumps(other))
     with pytest.raises(ValueError, match="is not in its context"):
-        keep(KeepConfig(run=run, dev=str(tmp_path / "other.json"), arm=tmp_path / "arm"))
+        archive(ArchiveConfig(run=run, dev=str(tmp_path / "other.json"), arm=tmp_path / "arm"))
 
 
 def test_an_arm_that_is_not_whole_is_an_error(measured: Path) -> None:

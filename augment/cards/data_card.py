@@ -14,7 +14,7 @@ RUN, EXAMPLES, PICTURE = "run.json", "examples.json", "words.svg"
 
 
 def write_card(folder: Path) -> None:
-    """Write `README.md` beside a manifest, from that and what `augment.cards.kept` left there."""
+    """Write `README.md` from the manifest, and from what `augment.cards.archive` left beside it."""
     examples = run = None
     if (folder / EXAMPLES).is_file():
         examples, run = (json.loads((folder / name).read_bytes()) for name in (EXAMPLES, RUN))
@@ -32,7 +32,7 @@ def card_text(
     Args:
         manifest: of a finished set.
         data_files: where the shards are, relative to the card.
-        examples, run: what `augment.cards.kept` kept of the set besides.
+        examples, run: what `augment.cards.archive` copied of the set besides.
     """
     from huggingface_hub import DatasetCardData
 

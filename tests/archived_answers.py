@@ -1,4 +1,4 @@
-"""Predictions made again from what `distill.kept` keeps of a run."""
+"""Predictions made again from what `distill.archive` keeps of a run."""
 
 import hashlib
 import json
@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from distill.archive import PLACES, PREDICTIONS, PROBABILITIES
 from distill.cards.measured import read_json
-from distill.kept import PLACES, PREDICTIONS, PROBABILITIES
 from eval.scoring.gold import read_gold
 from eval.scoring.submission import PREDICT_CONFIG
 

@@ -1,6 +1,6 @@
 """A set's card in a folder of its own, with pictures and examples but without the data.
 
-A kept folder holds manifest.json, run.json (times, memory, versions; no paths), examples.json,
+The folder holds manifest.json, run.json (times, memory, versions; no paths), examples.json,
 words.svg and the README.md that is written from them.
 """
 
@@ -30,8 +30,8 @@ SAMPLE = Path(__file__).parents[1] / "embedded" / "sample-train-v2.0.json"
 NUM_EXAMPLES = 3
 
 
-def keep(out: Path, folder: Path, mlm: str, glove: str, note: str = "") -> None:
-    """Keep what a finished set's card needs; run it on the machine that built the set.
+def archive_card(out: Path, folder: Path, mlm: str, glove: str, note: str = "") -> None:
+    """Copy what a finished set's card is made from; run it on the machine that built the set.
 
     Args:
         out: the finished set.

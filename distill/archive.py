@@ -27,8 +27,8 @@ PREDICTIONS, PROBABILITIES = "predictions.json", "na_probs.json"
 
 
 @dataclass(frozen=True, kw_only=True)
-class KeepConfig:
-    """What to keep of which run."""
+class ArchiveConfig:
+    """Which run, and where to."""
 
     run: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
     """A finished student, or a folder with eval/predictions.json, predict.json and scores.json."""
@@ -38,7 +38,7 @@ class KeepConfig:
     """Folder to copy into: data_cards/RECIPE/student, or that of another arm of an experiment."""
 
 
-def keep(config: KeepConfig) -> None:
+def archive(config: ArchiveConfig) -> None:
     """Copy a run's records and scores, and its answers as places.
 
     Raises:
@@ -89,4 +89,4 @@ def _find(question: GoldQuestion, predictions: Mapping[str, Any], folder: Path) 
 
 
 if __name__ == "__main__":
-    run(KeepConfig, keep)
+    run(ArchiveConfig, archive)
