@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from augment.base.command import UsageError, run, to_json, versions
+from augment.browsing.alignment import share_replaced
 from eval.predict import shown_name, weights_sha256
 from eval.reading.protocol import Protocol
 from eval.reading.reader import Device, Dtype, Reader
@@ -158,25 +159,9 @@ def judge(rows: Sequence[Mapping[str, Any]], reader: Reader) -> list[JudgedRow]:
     judged = []
     for row, answer in zip(rows, answers, strict=True):
         exact, f1 = question_scores(answer.text, tuple(row["answers"]["text"]))
-        share = share_replaced(originals[row["source_id"]], row["context"], row["id"])
+        share = share_replaced(originals[row["source_id"]], row["context"], f"row {row['id']}")
         judged.append(JudgedRow(row["source_id"], row["copy_index"], share, exact, f1))
     return judged
-
-
-def share_replaced(original: str, context: str, row_id: str) -> float:
-    """Share of the words, parted by white space, that are not the original's.
-
-    Raises:
-        ValueError: another number of words: the copy was not made by replacing words.
-    """
-    before, after = original.split(), context.split()
-    if len(before) != len(after):
-        raise ValueError(
-            f"row {row_id}: {len(after)} words, its original has {len(before)}; this is no copy "
-            "made by replacing words"
-        )
-    changed = sum(one != other for one, other in zip(before, after, strict=True))
-    return changed / len(before) if before else 0.0
 
 
 def by_copy(rows: Sequence[JudgedRow]) -> list[Group]:

@@ -14,7 +14,6 @@ from eval.agreement import (
     by_share,
     judge,
     pick_rows,
-    share_replaced,
     table,
 )
 from eval.predict import weights_sha256
@@ -35,24 +34,6 @@ def row(source, copy, context, texts=(), question="who sat ?"):
         "is_impossible": not texts,
         "title": "",
     }
-
-
-@pytest.mark.parametrize(
-    ("original", "copy", "share"),
-    [
-        ("the cat sat", "the cat sat", 0.0),
-        ("the cat sat on.", "the dog sat by.", 0.5),
-        ("a\nb", "c\nd", 1.0),
-        ("", "", 0.0),
-    ],
-)
-def test_share_replaced(original, copy, share):
-    assert share_replaced(original, copy, "x") == share
-
-
-def test_another_number_of_words_is_no_copy():
-    with pytest.raises(ValueError, match="row x#01: 3 words, its original has 2"):
-        share_replaced("a b", "a b c", "x#01")
 
 
 JUDGED = [

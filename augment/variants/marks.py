@@ -17,7 +17,7 @@ def mark(text: str, answers: Sequence[Answer], replaced: Sequence[tuple[int, int
     begin, end = (UNDERLINE, PLAIN) if sys.stdout.isatty() else (OPENING, CLOSING)
     inserts = [(start, 3, "[") for start, _, _ in replaced]  # at one place: ends first
     inserts += [(stop, 0, f"|{printable(old)}]") for _, stop, old in replaced]
-    for first, last in _merged([(answer.start, answer.end) for answer in answers]):
+    for first, last in merged([(answer.start, answer.end) for answer in answers]):
         inserts += [(first, 2, begin), (last, 1, end)]
     pieces, done = [], 0
     for at, _, mark in sorted(inserts):
@@ -26,7 +26,7 @@ def mark(text: str, answers: Sequence[Answer], replaced: Sequence[tuple[int, int
     return "".join([*pieces, text[done:]])
 
 
-def _merged(spans: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+def merged(spans: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
     """Join spans that overlap."""
     joined: list[tuple[int, int]] = []
     for start, end in sorted(spans):
