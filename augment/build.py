@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -28,8 +28,9 @@ from augment.building.plan import check_ids, plan_shards
 from augment.building.sources import Sources, find_model, find_vectors, read_keep_words
 from augment.building.stages import compute_candidates, write_shards
 from augment.cards.data_card import write_card
+from augment.cards.facts import Told, inherited
 from augment.shards import folder_faults, read_manifest, write_checksums
-from augment.squad import TRAIN_PART, OnBadAnswer, Part, read_squad
+from augment.squad import TRAIN_PART, OnBadAnswer, Part, SquadSet, read_squad
 from augment.variants.masking import MaskingRule
 from augment.variants.store import Parts, context_setting, neighbour_setting
 from augment.variants.words import WordRule
@@ -91,6 +92,8 @@ class BuildConfig:
     """Where the masked LM runs."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """Number type of the masked LM's encoder; auto: the fastest that the hardware has."""
+    input: Told = field(default_factory=Told)
+    """What is known of TRAIN, for the card; its own card, if it has one, is read."""
     overwrite: bool = False
     """Replace a set in OUT that was built with other settings."""
 
@@ -149,8 +152,7 @@ def build(config: BuildConfig) -> dict[str, Any]:
         with _timed(seconds, "writing"):
             paragraphs = sources.squad.paragraphs
             receipts = write_shards(paragraphs, plan, parts, incomplete, config.num_workers)
-        counts = sources.squad.counts
-        record = _finish(config, counts, plan, receipts, incomplete, computed, seconds)
+        record = _finish(config, sources.squad, plan, receipts, incomplete, computed, seconds)
     return record
 
 
@@ -239,7 +241,7 @@ def _parts(config: BuildConfig, sources: Sources) -> tuple[Parts, Parts | None]:
 
 def _finish(
     config: BuildConfig,
-    input_counts: dict[str, int],
+    squad: SquadSet,
     plan: dict[str, Any],
     receipts: Sequence[dict[str, Any]],
     incomplete: Path,
@@ -248,9 +250,9 @@ def _finish(
 ) -> dict[str, Any]:
     """Write manifest, card and record, and give the folder its name."""
     with _timed(seconds, "finishing"):
-        manifest = make_manifest(plan, input_counts, receipts)
+        manifest = make_manifest(plan, squad.counts, receipts)
         write_atomic(incomplete / "manifest.json", to_json(manifest))
-        write_card(incomplete)
+        write_card(incomplete, {**inherited(squad.card), **config.input.facts()})
     record = {
         "config": {name: str(value) for name, value in asdict(config).items()},
         "versions": versions(),

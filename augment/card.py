@@ -4,7 +4,7 @@ With --keep, write a fuller card into a folder of its own: pictures, examples, a
 build. That folder holds no data, so that it can lie in a repository.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
@@ -13,10 +13,8 @@ import tyro
 from augment.base.command import run
 from augment.base.paragraphs import raise_faults
 from augment.cards.archive import archive_card
-from augment.cards.data_card import (
-    EXAMPLES,
-    write_card,
-)
+from augment.cards.data_card import EXAMPLES, card_facts, write_card
+from augment.cards.facts import Told
 from augment.shards import (
     checksum_faults,
     folder_faults,
@@ -26,7 +24,7 @@ from augment.shards import (
 
 @dataclass(frozen=True, kw_only=True)
 class CardConfig:
-    """Which set's card to write anew."""
+    """Which set's card to write anew, and what to say in it; what a person wrote there stays."""
 
     out: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="OUT")]
     """A finished set, or a folder that --keep made before."""
@@ -38,11 +36,14 @@ class CardConfig:
     """With --keep: the vectors that make the examples."""
     note: str = ""
     """With --keep: a sentence for the card on how the build's times were taken."""
+    input: Told = field(default_factory=Told)
+    """What is known of the data that the set was made from, if the card does not say it yet."""
 
 
 def _main(config: CardConfig) -> None:
+    told = config.input.facts()
     if (config.out / EXAMPLES).is_file():
-        write_card(config.out)
+        write_card(config.out, told)
         print(config.out / "README.md")
         return
     faults = folder_faults(config.out) + checksum_faults(config.out)
@@ -50,10 +51,10 @@ def _main(config: CardConfig) -> None:
     raise_faults(str(config.out), others, "build the set again, or copy it again")
     if config.keep is not None:
         archive_card(config.out, config.keep, config.mlm, config.glove, config.note)
-        write_card(config.keep)
+        write_card(config.keep, {**card_facts(config.out), **told})
         print(config.keep / "README.md")
         return
-    write_card(config.out)
+    write_card(config.out, told)
     write_checksums(config.out)
     print(config.out / "README.md")
 

@@ -14,7 +14,7 @@ import tyro
 from augment.base.command import UsageError, run
 from augment.base.commit import write_atomic
 from augment.base.folders import made_at_once
-from augment.cards.data_card import card_text
+from augment.cards.data_card import card_facts, card_text
 from augment.shards import open_shards, read_manifest, read_rows, read_shard, shard_paths
 
 
@@ -65,7 +65,7 @@ def _write_parquet(folder: Path, incomplete: Path) -> None:
         )
     manifest = read_manifest(folder)
     size = sum(path.stat().st_size for path in (incomplete / "data").iterdir())
-    text = card_text({**manifest, "bytes": size}, "data/train-*.parquet")
+    text = card_text({**manifest, "bytes": size}, card_facts(folder), "data/train-*.parquet")
     write_atomic(incomplete / "README.md", text)
 
 

@@ -12,6 +12,7 @@ import tyro
 
 from augment.base.command import run
 from augment.base.commit import write_atomic
+from augment.cards.handwork import write_signed
 from distill.cards.model_card import write_card
 
 
@@ -33,7 +34,7 @@ def _main(config: CardConfig) -> None:
 
         text = recipe_card(config.recipe, config.out)
         config.out.mkdir(parents=True, exist_ok=True)
-        write_atomic(config.out / "README.md", text)
+        write_signed(config.out / "README.md", text)
         for name, drawn in pictures(read_arms(config.out)).items():
             write_atomic(config.out / name, drawn)
     print(config.out / "README.md")

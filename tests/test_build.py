@@ -247,7 +247,7 @@ def test_exit_codes_and_messages(train: Path, tmp_path: Path) -> None:
     done = command(broken, tmp_path / "set", "--mlm", "./none-such", "--glove", "none")
     assert done.returncode == 1
     assert "broken.json: question year: context[44:48] is '1849', the answer is" in done.stderr
-    assert "--on-bad-answer drop" in done.stderr
+    assert "pass --on-bad-answer fix (move each" in done.stderr
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "set.incomplete").exists()
 

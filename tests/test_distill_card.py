@@ -14,6 +14,8 @@ from distill.cards.model_card import card_text, write_card
 from tests.finished_runs import finished, record, write_record
 from tests.hostile import HOSTILE, body_markup, spoiled
 
+SQUAD_1 = "3527663986b8295af4f7fcdff1ba1ff3f72d07d61a20f487cb238a6ef92fd955"
+
 
 def head(folder: Path) -> dict[str, Any]:
     text = (folder / "README.md").read_text("utf-8")
@@ -67,6 +69,29 @@ def test_no_name_becomes_markup(tmp_path: Path) -> None:
     found = card_text(hostile, {})
     assert body_markup(found) == body_markup(card_text(plain, {}))
     assert "\x1b" not in found
+
+
+def test_a_card_says_of_its_rows_what_is_known(tmp_path: Path) -> None:
+    folder = finished(tmp_path / "student")
+    write_card(folder)
+    text = (folder / "README.md").read_text("utf-8")
+    assert not {"language", "license"} & head(folder).keys()
+    assert "- licence: not known" in text
+    assert "Wikipedia" not in text
+    facts = {"language": ["de"], "license": "cc-by-4.0"}
+    found = yaml.safe_load(card_text(record(data_card=facts), {}).split("---\n")[1])
+    assert facts.items() <= found.items()
+    plan = record()["plan"]
+    squad = {"kind": "original", "name": "train.json", "sha256": SQUAD_1}
+    card = card_text(record(plan={**plan, "rows": [squad, squad]}), {})
+    assert "cc-by-sa-4.0" in card.split("---\n")[1]
+    assert card.count("SQuAD is by Rajpurkar et al.") == 1
+    assert "rajpurkar-etal-2016-squad" in card
+    mixed = card_text(record(plan={**plan, "rows": [squad, plan["rows"][0]]}), {})
+    assert "license" not in mixed.split("---\n")[1]
+    text_rows = [{**row, "kind": "text"} for row in plan["rows"]]
+    unknown = card_text(record(plan={**plan, "rows": text_rows}, data_card=facts), {})
+    assert "license" not in unknown.split("---\n")[1]
 
 
 def test_a_student_without_scores_has_no_model_index(tmp_path: Path) -> None:

@@ -1,28 +1,46 @@
 """A set's data card, from its manifest: YAML head and text as the hub reads them."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from augment.base.commit import write_atomic
-from augment.cards.head import hub_words
+from augment.cards.facts import citations, inherited, known_source
+from augment.cards.handwork import card_head, write_signed
+from augment.cards.head import REPOSITORY, hub_words
 from augment.cards.plots import word_shares
 from augment.cards.template import one_line, render
 from augment.shards import ANSWERS, SCHEMA, read_manifest
 
+TINYBERT = "jiao-etal-2020-tinybert"
 RUN, EXAMPLES, PICTURE = "run.json", "examples.json", "words.svg"
 
 
-def write_card(folder: Path) -> None:
-    """Write `README.md` from the manifest, and from what `augment.cards.archive` left beside it."""
+def write_card(folder: Path, facts: Mapping[str, Any]) -> None:
+    """Write `README.md` beside a manifest; what somebody wrote into the one that is there stays.
+
+    Args:
+        folder: of a finished set, or what `augment.cards.archive` left of one.
+        facts: what is known of the input, besides what the card that is there says.
+    """
+    path = folder / "README.md"
+    facts = {**card_facts(folder), **facts}
     examples = run = None
     if (folder / EXAMPLES).is_file():
         examples, run = (json.loads((folder / name).read_bytes()) for name in (EXAMPLES, RUN))
-    write_atomic(folder / "README.md", card_text(read_manifest(folder), examples=examples, run=run))
+    card = card_text(read_manifest(folder), facts, examples=examples, run=run)
+    write_signed(path, card)
+
+
+def card_facts(folder: Path) -> dict[str, Any]:
+    """Give what the card of a folder says of the texts in it."""
+    path = folder / "README.md"
+    return inherited(card_head(path)) if path.is_file() else {}
 
 
 def card_text(
     manifest: dict[str, Any],
+    facts: Mapping[str, Any],
     data_files: str = "data/train-*.arrow",
     examples: dict[str, Any] | None = None,
     run: dict[str, Any] | None = None,
@@ -31,6 +49,7 @@ def card_text(
 
     Args:
         manifest: of a finished set.
+        facts: what is known of the input, as fields of a head; a known source needs none.
         data_files: where the shards are, relative to the card.
         examples, run: what `augment.cards.archive` copied of the set besides.
     """
@@ -39,15 +58,21 @@ def card_text(
     plan, rows = manifest["plan"], manifest["rows"]
     name = one_line(plan["input"]["name"])
     sizes = hub_words()["size_categories"]
-    impossible = bool(manifest["input_counts"]["impossible_questions"])
+    known = known_source(plan["input"]["name"], plan["input"]["sha256"])
+    named = [plan["input"]["name"]] if REPOSITORY.fullmatch(plan["input"]["name"]) else []
+    facts = {"source_datasets": named, **facts, **(known.facts if known else {})}
+    facts = {key: value for key, value in facts.items() if value}
     head = DatasetCardData(
-        language=["en"],
-        license="cc-by-sa-4.0",
-        annotations_creators=["crowdsourced"],
-        language_creators=["found", "machine-generated"],
-        multilinguality=["monolingual"],
+        language=facts.get("language"),
+        license=facts.get("license"),
+        annotations_creators=facts.get("annotations_creators"),
+        language_creators=list(
+            dict.fromkeys([*facts.get("language_creators", ()), "machine-generated"])
+        ),
+        multilinguality=facts.get("language")
+        and ["multilingual" if len(facts["language"]) > 1 else "monolingual"],
         size_categories=[sizes[min(max(len(str(rows)) - 3, 0), len(sizes) - 1)]],
-        source_datasets=["extended|squad_v2" if impossible else "extended|squad"],
+        source_datasets=facts.get("source_datasets"),
         task_categories=["question-answering"],
         task_ids=["extractive-qa"],
         pretty_name=f"{name}, {plan['copies_per_example']}x word replacement",
@@ -73,7 +98,9 @@ def card_text(
         run=run,
         shares=word_shares(manifest),
         picture=PICTURE,
-        squad="rajpurkar-etal-2018-know" if impossible else "rajpurkar-etal-2016-squad",
+        facts=facts,
+        known=known,
+        citations=[*citations(facts), TINYBERT],
     )
 
 

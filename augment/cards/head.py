@@ -38,7 +38,6 @@ def head_faults(head: Mapping[str, Any]) -> list[str]:
     """List what is wrong in a head, as YAML reads it."""
     known = hub_words()
     faults = [f"{key}: not a field of our cards" for key in head if key not in {*known, *FREE}]
-    faults += [f"{key}: missing" for key in ("license", "language") if key not in head]
     for key in known:
         words = [word for word in _listed(head.get(key)) if word not in known[key]]
         faults += [f"{key}: the hub does not know {word!r}" for word in words]

@@ -11,6 +11,7 @@ from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 from augment.base.terminal import printable
+from augment.cards.handwork import signed
 from augment.cards.head import check_head
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def render(template: Path, data: "DatasetCardData | ModelCardData", **values: An
     for own in (code, text, fence, wrap, paragraph, bibtex):
         jinja.filters[own.__name__] = own
     jinja.filters["number"] = format
-    card = jinja.get_template(template.name).render(card_data=data.to_yaml(), **values)
+    card = signed(jinja.get_template(template.name).render(card_data=data.to_yaml(), **values))
     (DatasetCard if isinstance(data, DatasetCardData) else ModelCard)(card)
     return card
 

@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from augment.base.commit import write_atomic
 from augment.base.paragraphs import raise_faults
+from augment.cards.facts import KnownSource, citations, known_source
+from augment.cards.handwork import write_signed
 from augment.cards.template import render
 from distill.cards.measured import (
     REMEDY,
@@ -21,7 +22,6 @@ from eval.reading.pruned import PRUNING, Pruned, read_pruned
 from eval.scoring.submission import PREDICT_CONFIG
 
 RECORD_KEYS = ("plan", "stages", "scores", "weights_sha256", "parameters", "hardware", "seconds")
-SQUAD = {"squad_v2": "rajpurkar-etal-2018-know", "squad_v1": "rajpurkar-etal-2016-squad"}
 
 
 def write_card(folder: Path) -> None:
@@ -43,7 +43,7 @@ def write_card(folder: Path) -> None:
             raise ValueError(f"{folder / TRAINING}: not the scores of eval/{SCORES}; {REMEDY}")
         made = read_json(folder / "eval" / PREDICT_CONFIG)
     pruned = read_pruned(folder / PRUNING) if (folder / PRUNING).is_file() else None
-    write_atomic(folder / "README.md", card_text(record, made, pruned))
+    write_signed(folder / "README.md", card_text(record, made, pruned))
 
 
 def card_text(
@@ -58,8 +58,9 @@ def card_text(
     """
     plan, scores = record["plan"], record["scores"]
     recipe = plan["recipe"]
-    citations = [SQUAD[recipe["score"]]]
-    citations += (
+    facts, known = _row_facts(record)
+    cited = citations(facts)
+    cited += (
         ["sanh-etal-2020-movement", "lagunas-etal-2021-block"]
         if pruned
         else ["jiao-etal-2020-tinybert"]
@@ -68,6 +69,7 @@ def card_text(
         Path(__file__).with_name("model_card.md.jinja"),
         head(
             recipe["name"],
+            facts,
             base_model(recipe["student"], recipe["stages"][-1]["teacher"]),
             [row["name"] for row in plan["rows"] if is_hub_id(row["name"])],
             scores,
@@ -80,5 +82,22 @@ def card_text(
         distilled=any(stage["kind"] != "supervised" for stage in recipe["stages"]),
         dev_name=dev_set(signature_of(scores), made)[1] if scores else None,
         rows=list(dict.fromkeys((row["name"], row["sha256"]) for row in plan["rows"])),
-        citations=citations,
+        facts=facts,
+        known=known,
+        citations=cited,
     )
+
+
+def _row_facts(record: Mapping[str, Any]) -> tuple[dict[str, Any], list[KnownSource]]:
+    """Give what is known of the rows of all stages, and the sources that were recognised."""
+    found: list[Mapping[str, Any]] = []
+    known: list[KnownSource] = []
+    for row in record["plan"]["rows"]:
+        source = known_source(row["name"], row["sha256"])
+        from_set = {} if row["kind"] == "text" else record.get("data_card", {})
+        found.append(source.facts if source else from_set)
+        if source and source not in known:
+            known.append(source)
+    first = found[0]
+    facts = {key: first[key] for key in first if all(one.get(key) == first[key] for one in found)}
+    return facts, known

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
 def head(
     name: str,
+    facts: Mapping[str, Any],
     base: str | None,
     datasets: Iterable[str],
     scores: Mapping[str, Any] | None,
@@ -20,6 +21,7 @@ def head(
 
     Args:
         name: of the model.
+        facts: what is known of the texts that it learned from.
         base: hub id of the model that it starts from.
         datasets: hub ids.
         scores: the official figures.
@@ -28,8 +30,8 @@ def head(
     from huggingface_hub import ModelCardData
 
     return ModelCardData(
-        language="en",
-        license="cc-by-sa-4.0",
+        language=facts.get("language"),
+        license=facts.get("license"),
         library_name="transformers",
         pipeline_tag="question-answering",
         base_model=base,

@@ -31,6 +31,8 @@ SPEED = "speed.json"
 PICTURE = "speed.svg"
 DENSITY = "density.svg"
 PLOTTED_BATCH = 8
+SQUAD_FACTS = {"language": "en", "license": "cc-by-sa-4.0"}
+"""The recipes are for SQuAD."""
 STUDENT = "student"
 """The arm that is the recipe itself; its figures stand in the card's head."""
 
@@ -66,7 +68,7 @@ def recipe_card(name: str, folder: Path) -> str:
     figures = [figure for figure in FIGURES[said.metric] if figure != "NoAns_f1"]  # equals exact
     return render(
         Path(__file__).with_name("recipe_card.md.jinja"),
-        head(name, base, said.datasets, scores, made),
+        head(name, SQUAD_FACTS, base, said.datasets, scores, made),
         name=name,
         published=said,
         recipe=recipe,

@@ -19,6 +19,8 @@ import torch
 from augment.base.command import to_json, versions
 from augment.base.commit import write_atomic
 from augment.base.folders import rename_folder
+from augment.cards.facts import inherited
+from augment.inputs.card import folder_card, hub_card
 from distill.cards.measured import TRAINING
 from distill.cards.model_card import write_card
 from distill.models.distiller import IntermediateDistiller, SpanDistiller
@@ -250,6 +252,7 @@ def _finish(job: Job, plan: dict[str, Any], records: Sequence[dict[str, Any]]) -
         "plan": plan,
         "stages": list(records),
         "scores": scores,
+        "data_card": _row_facts(job.data),
         "dev_sha256": read_gold(job.dev, job.dev_part)[1] if job.dev else None,
         "weights_sha256": weights_sha256(job.stage_folder(len(records) - 1)),
         "parameters": _count_parameters(job.folder.incomplete),
@@ -262,6 +265,13 @@ def _finish(job: Job, plan: dict[str, Any], records: Sequence[dict[str, Any]]) -
     job.folder.put_in_place()
     print(f"{job.output}: done")
     return record
+
+
+def _row_facts(data: str | None) -> dict[str, Any]:
+    """Give what the card of a folder or hub data set says of its texts."""
+    if data is None or Path(data).is_file():
+        return {}
+    return inherited(folder_card(Path(data)) if Path(data).is_dir() else hub_card(data))
 
 
 def _count_parameters(folder: Path) -> int:
