@@ -11,11 +11,14 @@ install: .venv/installed
 	$(BIN)/python -m pip install --quiet --editable '.[test,lint,plots,logging]' -c constraints.txt
 	touch $@
 
+# A process per core; the tests of a file stay together, and with them what they share.
+PYTEST := $(BIN)/python -m pytest -n logical --maxprocesses 8 --dist loadfile
+
 test: install
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 quick: install
-	$(BIN)/python -m pytest -m 'not slow'
+	$(PYTEST) -m 'not slow'
 
 # A tour on the bundled sample and models: nothing is fetched. Works as often as you like.
 SAMPLE := augment/embedded/sample

@@ -1,5 +1,6 @@
 """Small things that many tests need: a set, vectors, and masked LMs that fit in a second."""
 
+import gc
 import json
 import os
 
@@ -32,6 +33,13 @@ house and on it he she they with from 1848 5 00 one two mask un ing
 def own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Leave the user's cache alone."""
     os.environ["TWENTYFOLD_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def imports_are_no_garbage() -> None:
+    """Spare `gc.collect`, which every training calls, what was imported: most of its time."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ from eval.benches.plain import plain_farm, plain_run_qa
 from eval.reading.answers import NO_SPAN_ODDS, choose_answers, sigmoid
 from eval.reading.protocol import Protocol
 from eval.reading.spans import WindowSpans, find_spans, largest
-from eval.reading.windows import Window
+from eval.reading.windows import Window, WindowRule
 
 CONTEXT = "ab cd ef gh ij kl mn op qr st uv wx"
 """Twelve words of two letters: word i is at characters 3 i to 3 i + 2."""
@@ -105,6 +105,38 @@ def test_answer_length_counts_tokens():
         assert answers_of(TWO[:1], logits, short)[0][0].text == "cd ef gh"
     assert Protocol(name="run_qa").max_answer_length == 30
     assert Protocol(name="farm").max_answer_length == 1000
+
+
+def test_the_spans_of_an_answer_are_a_sequence():
+    """Ranked: "cd" 5 + 5, "cd ef" 5 + 4, "ef" 1 + 4, of which two are kept."""
+    logits = [logits_of(10, -9, s4=5, e4=5, s5=1, e5=4)]
+    answer = answers_of(TWO[:1], logits, Protocol(n_best_size=2))[0][0]
+    cd, cd_ef = answer.spans
+    assert (cd.text, cd.start, cd.end, cd.start_logit, cd.end_logit, cd.score) == (
+        *("cd", 3, 5),
+        *(5, 5, 10),
+    )
+    assert (cd_ef.text, cd_ef.score) == ("cd ef", 9)
+    assert len(answer.spans) == 2
+    assert (answer.spans[0], answer.spans[1]) == (cd, cd_ef)
+    assert (answer.spans[-1], answer.spans[-2]) == (cd_ef, cd)
+    assert (answer.spans[:1], answer.spans[1:]) == ((cd,), (cd_ef,))
+    with pytest.raises(IndexError):
+        answer.spans[2]
+    assert answer.null == ("", 0, 0, -9, 0, -9)
+    assert (answer.text, answer.start, answer.end, answer.score) == ("cd", 3, 5, 10)
+
+
+def test_a_protocol_says_all_that_counts():
+    assert Protocol().signature() == (
+        "run_qa,len=384,stride=128,query=64,answer=30,nbest=20,null=0.0"
+    )
+    farm = Protocol(name="farm", doc_stride=100, n_best_size=1, null_score_diff_threshold=-1.5)
+    assert farm.signature() == "farm,len=384,stride=100,query=64,answer=1000,nbest=1,null=-1.5"
+    rule = WindowRule(max_seq_length=384, doc_stride=100, max_query_length=64, stride_is="step")
+    assert farm.window_rule == rule
+    assert Protocol().window_rule == WindowRule()
+    assert Protocol(max_answer_length=1).max_answer_length == 1
 
 
 def test_run_qa_ranks_question_tokens_and_then_drops_them():

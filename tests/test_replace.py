@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from augment.base.paragraphs import span_fault
 from augment.variants.replace import choose, draw, make_variants, match_case, replaced_spans
-from augment.variants.store import MASKED_LM, Slot
+from augment.variants.store import GLOVE, MASKED_LM, Slot
 from augment.variants.words import find_words
 from tests.small_sets import CONTEXT, SECOND
 
@@ -187,3 +187,26 @@ def test_keep_words_and_counts() -> None:
         "copies_equal_to_another": 1,
         "copies_redrawn": 9,
     }
+
+
+def test_counts_tell_sources_and_words_without_candidates() -> None:
+    slots = [
+        Slot(0, 3, ("a",), MASKED_LM),
+        Slot(4, 7, ("b",), GLOVE),
+        Slot(8, 13, (), 0),
+    ]
+    made = make_variants("one two three", slots, [], copies=1, replace_probability=1, seed=0)
+    assert made.copies[0].text == "a b three"
+    assert made.counts["replaced_by_masked_lm"] == made.counts["replaced_by_glove"] == 1
+    assert made.counts["words_without_candidates"] == 1
+    assert made.counts["contexts_without_replaceable_words"] == 0
+    none = make_variants("one two three", slots[2:], [], copies=1, replace_probability=1, seed=0)
+    assert none.counts["contexts_without_replaceable_words"] == 1
+    assert none.counts["replaceable_words"] == 1
+
+
+def test_a_word_is_not_its_own_replacement() -> None:
+    """In the word's own case "TOWER" is "Tower", so only "Keep" is left to put there."""
+    slots = [Slot(0, 5, ("TOWER", "KEEP"), MASKED_LM)]
+    made = make_variants("Tower", slots, [], copies=1, replace_probability=1, seed=0)
+    assert made.copies[0].text == "Keep"

@@ -116,6 +116,46 @@ def test_long_questions_lose_their_end_and_are_counted(bert):
     assert cut.windows[0].context_start == 1 + 8 + 1
 
 
+def test_what_is_counted(bert):
+    """A question of just the allowed length is whole; a context of two windows is counted once."""
+    rule = WindowRule(max_seq_length=14, doc_stride=1, max_query_length=3)
+    cut = cut_windows(bert, ["cat cat cat", "cat " * 4], ["mat", "dog " * 9], rule)
+    assert cut.counts == {
+        "questions": 2,
+        "questions_truncated": 1,
+        "questions_in_many_windows": 1,
+        "windows": 3,
+    }
+    assert [window.row for window in cut.windows] == [0, 1, 1]
+
+
+def test_texts_are_tokenized_in_chunks(bert, monkeypatch):
+    questions = [f"who {'cat ' * number}" for number in range(5)]
+    contexts = [f"the {'dog ' * number}" for number in range(5)]
+    whole = cut_windows(bert, questions, contexts, WindowRule()).windows
+    monkeypatch.setattr("eval.reading.windows.CHUNK", 2)
+    cut = cut_windows(bert, questions, contexts, WindowRule()).windows
+    assert [w.input_ids.tolist() for w in cut] == [w.input_ids.tolist() for w in whole]
+
+
+def test_defaults_are_those_of_run_qa():
+    assert WindowRule() == WindowRule(
+        max_seq_length=384, doc_stride=128, max_query_length=64, stride_is="overlap"
+    )
+
+
+@pytest.mark.parametrize(
+    ("stride_is", "doc_stride", "step"),
+    [("overlap", 1, 9), ("overlap", 9, 1), ("step", 1, 1), ("step", 10, 10)],
+)
+def test_the_farthest_and_the_shortest_steps(stride_is, doc_stride, step):
+    """10 tokens fit: a step of at least 1 and at most 10."""
+    assert WindowRule(doc_stride=doc_stride, stride_is=stride_is).step(10) == step
+    beyond = WindowRule(doc_stride=10 if stride_is == "overlap" else 11, stride_is=stride_is)
+    with pytest.raises(ValueError, match="cannot cover it"):
+        beyond.step(10)
+
+
 def test_an_empty_context_gives_a_window_without_context(bert):
     window = cut_windows(bert, ["who?"], [""], WindowRule()).windows[0]
     assert window.context_mask().sum() == 0
