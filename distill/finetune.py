@@ -24,7 +24,7 @@ class FinetuneConfig:
     output: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="OUT")]
     """Folder of the new reader. Until it is complete, it is called OUT.incomplete."""
     model: str
-    """Model to start from: a hub id or a folder, with or without a span head.
+    """Model to start from: a hub id, a folder (with or without a span head), or `embedded`.
     Or teacher:2,4,6 for those layers of the reader that --layers-of names."""
     layers_of: str | None = None
     """With --model teacher:2,4,6: the reader that the layers come from."""

@@ -33,7 +33,7 @@ class Stage:
     rows: Literal["text", "augmented", "original"]
     """Train on plain text, on the original rows and all copies, or on the originals only."""
     teacher: str | None
-    """Hub id or folder of the teacher; a supervised stage needs none."""
+    """Hub id or folder of the teacher, or `embedded`; a supervised stage needs none."""
     epochs: float
     """Passes over the rows."""
     batch_size: int

@@ -35,7 +35,10 @@ class SplitConfig:
     held_out: Path | None = None
     """Move every 20th article, beginning with the 10th, from OUT into this file."""
     balance: bool = False
-    """Keep all unanswerable questions and as many answerable ones, chosen at random."""
+    """Keep all unanswerable questions and as many answerable ones, chosen at random (or a multiple
+    of it: --answerable-per-unanswerable)."""
+    answerable_per_unanswerable: int = 1
+    """Answerable questions that --balance keeps for each unanswerable one."""
     seed: int = 0
     """Seed of the random choice of --balance."""
     part: tyro.conf.OmitArgPrefixes[Part] = TRAIN_PART
@@ -57,7 +60,7 @@ def split(config: SplitConfig) -> None:
         _write(config.held_out, articles[FIRST::EVERY])
         articles = [a for number, a in enumerate(articles) if number % EVERY != FIRST]
     if config.balance:
-        articles = _balanced(articles, config.seed)
+        articles = _balanced(articles, config.answerable_per_unanswerable, config.seed)
     _write(config.out, articles)
 
 
@@ -69,15 +72,17 @@ def _questions(articles: list[Article]) -> list[Question]:
     return [question for article in articles for p in article for question in p.questions]
 
 
-def _balanced(articles: list[Article], seed: int) -> list[Article]:
+def _balanced(articles: list[Article], ratio: int, seed: int) -> list[Article]:
     questions = _questions(articles)
     kept = {question.id for question in questions if question.is_impossible}
     others = [question.id for question in questions if not question.is_impossible]
-    if not len(others) >= len(kept) > 0:
+    wanted = ratio * len(kept)
+    if not len(others) >= wanted > 0:
         raise UsageError(
-            f"--balance: {len(kept):,} unanswerable questions and {len(others):,} answerable ones"
+            f"--balance: {len(kept):,} unanswerable questions and {len(others):,} answerable ones, "
+            f"{ratio} wanted for each"
         )
-    kept.update(random.Random(seed).sample(others, len(kept)))
+    kept.update(random.Random(seed).sample(others, wanted))
     found = []
     for article in articles:
         chosen = [(p, tuple(q for q in p.questions if q.id in kept)) for p in article]

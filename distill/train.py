@@ -42,7 +42,7 @@ class TrainConfig:
     dev_limit: int | None = None
     """Use only the first N paragraphs of the dev set for the scores during training."""
     teacher: str | None = None
-    """Use this teacher in every stage: a hub id or a folder."""
+    """Use this teacher in every stage: a hub id, a folder, or `embedded`."""
     student: str
     """Model to start from: a hub id, a folder, or teacher:2,4,6 for layers of the teacher."""
     max_seq_length: int

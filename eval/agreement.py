@@ -7,7 +7,7 @@ scores on the originals.
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -17,7 +17,7 @@ from augment.base.command import UsageError, run, to_json, versions
 from augment.browsing.alignment import share_replaced
 from eval.predict import shown_name, weights_sha256
 from eval.reading.protocol import Protocol
-from eval.reading.reader import Device, Dtype, Reader
+from eval.reading.reader import Device, Dtype, Reader, find_reader
 from eval.scoring.submission import signature, write_whole
 from eval.squad_v1 import percent
 from eval.squad_v2 import question_scores
@@ -33,7 +33,7 @@ class Agreement:
     augmented: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="SET")]
     """A folder made by `augment.build`."""
     model: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="MODEL")]
-    """A reader: hub id, or folder of a checkpoint with a span head."""
+    """A reader: hub id, folder of a checkpoint with a span head, or `embedded`."""
     sample: int = 500
     """Number of questions, spread evenly over the set; each is asked on all its copies."""
     protocol: Literal["run_qa", "farm"] = "run_qa"
@@ -87,6 +87,7 @@ def agreement(config: Agreement) -> dict[str, Any]:
     """
     from augment.shards import manifest_sha256, read_rows
 
+    config = replace(config, model=find_reader(config.model))
     rows = pick_rows(lambda: read_rows(config.augmented), config.sample)
     protocol = Protocol(name=config.protocol)
     reader = Reader.load(

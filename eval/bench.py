@@ -38,7 +38,7 @@ class Bench:
     dev: Path | None = None
     """A SQuAD 2.0 JSON file; all rows but `latency` need it."""
     model: str | None = None
-    """The reader for `answers`, `predict` and `memory`: a hub id or a folder."""
+    """The reader for `answers`, `predict` and `memory`: a hub id, a folder or `embedded`."""
     predictions: Path | None = None
     """Predictions for `scoring`; by default gold answers, every second one made wrong."""
     teacher: str | None = None
@@ -164,9 +164,9 @@ def _memory(model: str, gold: list[GoldQuestion], folder: Path) -> Comparison:
 def _model(name: str | None, num_hidden_layers: int) -> Any:
     """Load a span model on the CPU, or make one of BERT's base width with random weights."""
     if name is not None:
-        from eval.reading.reader import load_checkpoint
+        from eval.reading.reader import find_reader, load_checkpoint
 
-        return load_checkpoint(name, dtype="float32", allow_bin=False)[1]
+        return load_checkpoint(find_reader(name), dtype="float32", allow_bin=False)[1]
     from transformers import BertConfig, BertForQuestionAnswering
 
     return BertForQuestionAnswering(BertConfig(num_hidden_layers=num_hidden_layers)).eval()

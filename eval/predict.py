@@ -11,7 +11,7 @@ import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Annotated, Any, Literal
@@ -25,7 +25,7 @@ from augment.squad import DEV_PART, Part
 from augment.variants.models import TOKENIZER_AND_CONFIG
 from eval.reading.answers import Answer, Span
 from eval.reading.protocol import Protocol
-from eval.reading.reader import Device, Dtype, Reader, pick_device, process_rank
+from eval.reading.reader import Device, Dtype, Reader, find_reader, pick_device, process_rank
 from eval.scoring.gold import GoldQuestion, read_gold
 from eval.scoring.submission import PREDICT_CONFIG, write_whole
 
@@ -41,7 +41,7 @@ class Predict:
     """Predict the answers of DEV with the reader MODEL; OUT is a folder."""
 
     model: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="MODEL")]
-    """A reader: hub id, or folder of a checkpoint with a span head."""
+    """A reader: hub id, folder of a checkpoint with a span head, or `embedded`."""
     dev: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="DEV")]
     """A file, folder or data set as `augment.build` takes it."""
     out: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="OUT")]
@@ -100,6 +100,7 @@ def predict(config: Predict) -> dict[str, str]:
         ValueError: a data set without contexts, or a checkpoint that is no reader.
         OSError: OUT cannot be written.
     """
+    config = replace(config, model=find_reader(config.model))
     with _processes(config.device):
         questions, dev_sha256 = read_gold(config.dev, config.part)
         asked, contexts = _texts(questions, config.dev)

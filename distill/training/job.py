@@ -5,7 +5,7 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,7 +19,7 @@ from distill.recipes import Recipe, Stage
 from distill.rows.features import Source, find_source
 from distill.training.trainer import Place
 from eval.predict import shown_name, weights_sha256
-from eval.reading.reader import pick_device
+from eval.reading.reader import find_reader, pick_device
 from eval.reading.windows import WindowRule
 from eval.scoring.gold import read_gold
 
@@ -125,6 +125,15 @@ class Job:
         """Give the folder of a stage's student."""
         name = f"{index + 1}-{self.recipe.stages[index].kind}"
         return self.folder.incomplete / "stages" / name
+
+
+def with_folders(recipe: Recipe) -> Recipe:
+    """Give a recipe in which `embedded` is the folder of the reader that ships."""
+    stages = tuple(
+        stage if stage.teacher is None else replace(stage, teacher=find_reader(stage.teacher))
+        for stage in recipe.stages
+    )
+    return replace(recipe, student=find_reader(recipe.student), stages=stages)
 
 
 def launch_rank() -> int:

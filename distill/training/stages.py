@@ -10,6 +10,7 @@ import math
 import shutil
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,7 @@ from distill.training.job import (
     model_identity,
     plan_of,
     shown_stage,
+    with_folders,
 )
 from distill.training.preflight import check_models, settle_layer_map
 from distill.training.pruning import PruningSchedule, pruning_groups
@@ -62,6 +64,7 @@ def distil(job: Job) -> dict[str, Any]:
         UsageError: what was asked for cannot be done, or something else lies in OUTPUT.
         ValueError: data or a model that does not fit; nothing has been trained then.
     """
+    job = replace(job, recipe=with_folders(job.recipe))
     if job.place.device == "cuda":
         torch.cuda.set_device(pick_device(job.device))
     check_gpus(job.place)

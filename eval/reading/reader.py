@@ -26,6 +26,15 @@ Device = Literal["auto", "cpu", "cuda"]
 Dtype = Literal["float32", "bfloat16", "float16"]
 
 
+EMBEDDED = Path(__file__).parents[1] / "embedded"
+"""The reader that ships with the package."""
+
+
+def find_reader(name: str | Path) -> str:
+    """Give the folder of the reader that ships for `embedded`, and any other name as it is."""
+    return str(EMBEDDED) if name == "embedded" else str(name)
+
+
 @dataclass
 class Reader:
     """Answers questions from their contexts.
@@ -54,13 +63,13 @@ class Reader:
         dtype: Dtype = "float32",
         allow_bin: bool = False,
     ) -> "Reader":
-        """Load a checkpoint by its folder or hub id.
+        """Load a checkpoint by its folder or hub id, or the one that ships as `embedded`.
 
         Raises:
             ValueError: no span head, no fast tokenizer, or fewer positions than the windows have.
             OSError: nothing of that name, or no safetensors (see `allow_bin`).
         """
-        tokenizer, model = load_checkpoint(name, dtype=dtype, allow_bin=allow_bin)
+        tokenizer, model = load_checkpoint(find_reader(name), dtype=dtype, allow_bin=allow_bin)
         reader = cls(model.to(pick_device(device)), tokenizer, protocol or Protocol(), batch_size)
         reader.check_length()
         return reader
