@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from augment.base.paragraphs import Answer, span_fault
 from augment.building.sources import Model, find_model, find_vectors
 from augment.variants.glove import Vectors, neighbours
+from augment.variants.keep_list import keep_list
 from augment.variants.masked_lm import MaskedLM, words_alone
 from augment.variants.masking import MaskingRule
 from augment.variants.replace import make_variants, replaced_spans
 from augment.variants.store import GLOVE, MASKED_LM, Slot
-from augment.variants.words import Span, WordRule, find_words
+from augment.variants.words import ENGLISH, Span, WordRule, find_words
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,9 @@ class Augmenter:
         self.masked_lm = None
         if model.folder:
             device, dtype = model.settings.device_class, model.settings.dtype
-            self.masked_lm = MaskedLM.load(str(model.folder), device, dtype)
+            self.masked_lm = MaskedLM.load(
+                str(model.folder), device, dtype, model.settings.language
+            )
 
     @classmethod
     def load(
@@ -52,6 +55,7 @@ class Augmenter:
         words: WordRule = "content",
         device: str = "auto",
         dtype: str = "auto",
+        language: str = ENGLISH,
     ) -> "Augmenter":
         """Load what the flags of the same names of `augment.build` name.
 
@@ -70,6 +74,7 @@ class Augmenter:
             words=words,
             device=device,
             dtype=dtype,
+            language=language,
         )
         return cls(model, find_vectors(glove, [])[0])
 
@@ -91,7 +96,7 @@ class Augmenter:
             copies: how many variants.
             replace_probability: chance of each word, 0 to 1.
             seed: decides the draws.
-            keep_words: words that are never replaced.
+            keep_words: words and phrases that are never replaced.
 
         Raises:
             ValueError: an answer is not where it is said to be, or a number is out of range.
@@ -113,7 +118,7 @@ class Augmenter:
             copies=copies,
             replace_probability=replace_probability,
             seed=seed,
-            keep_words=frozenset(word.lower() for word in keep_words),
+            keep_words=keep_list(keep_words),
         )
         moved = variants.moved([answer.start for answer in spans]).tolist()
         return [
@@ -132,13 +137,16 @@ class Augmenter:
 
     def slots(self, contexts: Sequence[str]) -> list[list[Slot]]:
         """Find the replaceable words of some texts, with their candidates."""
-        words: list[list[Span]] = [find_words(context) for context in contexts]
+        language = self.settings.language
+        words: list[list[Span]] = [find_words(c, language) for c in contexts]
         if self.masked_lm:
             found = self.masked_lm.candidates(contexts, words, self.settings)
             texts = self.masked_lm.vocabulary.texts
         else:
             rule, texts = self.settings.words, []
-            found = [words_alone(c, w, rule) for c, w in zip(contexts, words, strict=True)]
+            found = [
+                words_alone(c, w, rule, language) for c, w in zip(contexts, words, strict=True)
+            ]
         slots = []
         for context, item in zip(contexts, found, strict=True):
             spans = list(zip(item.starts.tolist(), item.ends.tolist(), strict=True))
@@ -157,7 +165,8 @@ class Augmenter:
     def _neighbours(self, words: Sequence[str]) -> dict[str, list[str]]:
         if self.vectors is None:
             return {}
-        return neighbours(self.vectors, words, self.settings.num_candidates)
+        settings = self.settings
+        return neighbours(self.vectors, words, settings.num_candidates, settings.language)
 
 
 def _slot(span: Span, options: Sequence[str], source: int) -> Slot:

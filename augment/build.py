@@ -33,9 +33,9 @@ from augment.shards import folder_faults, read_manifest, write_checksums
 from augment.squad import TRAIN_PART, OnBadAnswer, Part, SquadSet, read_squad
 from augment.variants.masking import MaskingRule
 from augment.variants.store import Parts, context_setting, neighbour_setting
-from augment.variants.words import WordRule
+from augment.variants.words import ENGLISH, WordRule
 
-FORMAT = 1
+FORMAT = 2
 """Raised whenever the same inputs and settings would give other bytes."""
 
 
@@ -68,8 +68,12 @@ class BuildConfig:
     """Words that may be replaced.
     `content`: words of letters that are not stop words, as in the paper.
     `all`: all words."""
+    language: str = ENGLISH
+    """Language of TRAIN: a code such as `de` or `zh`. It decides what a word is, which words are
+    stop words, and which candidates look like words."""
     keep_words: Path | None = None
-    """A file of words that are never replaced, one a line; upper and lower case count as equal."""
+    """A file of words and phrases that are never replaced, one a line; upper and lower
+    case count as equal."""
     candidates: Path | None = None
     """Folder where candidates are stored for later builds; by default OUT.candidates."""
     part: tyro.conf.OmitArgPrefixes[Part] = TRAIN_PART
@@ -174,8 +178,10 @@ def find_sources(config: BuildConfig) -> Sources:
         batch_tokens=config.batch_tokens,
         device=config.device,
         dtype=config.dtype,
+        language=config.language,
     )
-    vectors, name = find_vectors(config.glove, [p.context for p in squad.paragraphs])
+    contexts = [paragraph.context for paragraph in squad.paragraphs]
+    vectors, name = find_vectors(config.glove, contexts, config.language)
     return Sources(squad, model, vectors, name, read_keep_words(config.keep_words))
 
 
@@ -201,6 +207,8 @@ def make_plan(config: BuildConfig, sources: Sources) -> dict[str, Any]:
             "sha256": sources.vectors.sha256,
             "skipped_lines": sources.vectors.skipped_lines,
         }
+    # named only where it is another: English plans stay what they were
+    language = {} if config.language == ENGLISH else {"language": config.language}
     return {
         "format": FORMAT,
         "input": {
@@ -212,6 +220,7 @@ def make_plan(config: BuildConfig, sources: Sources) -> dict[str, Any]:
         "masked_lm": masked_lm,
         "glove": glove,
         "words": config.words,
+        **language,
         "keep_words": sorted(sources.keep_words),
         "num_candidates": config.num_candidates,
         "replace_probability": config.replace_probability,
@@ -235,7 +244,7 @@ def _parts(config: BuildConfig, sources: Sources) -> tuple[Parts, Parts | None]:
     contexts = Parts(folder, context_setting(sources.model.sha256, sources.model.settings))
     if sources.vectors is None:
         return contexts, None
-    setting = neighbour_setting(sources.vectors.sha256, config.num_candidates)
+    setting = neighbour_setting(sources.vectors.sha256, config.num_candidates, config.language)
     return contexts, Parts(folder, setting)
 
 

@@ -18,6 +18,7 @@ from augment.fitting.glove_fit import DEFAULT_FIT, _reporter, fit_vectors, write
 from augment.fitting.glove_model import GloveFit
 from augment.squad import TRAIN_PART, Part, read_contexts
 from augment.variants.glove import load_vectors
+from augment.variants.words import ENGLISH
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +33,8 @@ class FitGloveConfig:
     """How the vectors are fitted."""
     part: tyro.conf.OmitArgPrefixes[Part] = TRAIN_PART
     """Part of TRAIN to read."""
+    language: str = ENGLISH
+    """Language of TRAIN, as in augment.build."""
     max_words: int | None = None
     """Write only the N most frequent words; by default all."""
     decimals: int = 5
@@ -82,7 +85,9 @@ def fit_glove(config: FitGloveConfig) -> dict[str, Any]:
     started = time.monotonic()
     losses: list[float] = []
     contexts = list(dict.fromkeys(paragraph.context for paragraph in squad.paragraphs))
-    words, matrix = fit_vectors(contexts, config.fit, _reporter(config.fit.epochs, losses))
+    words, matrix = fit_vectors(
+        contexts, config.fit, _reporter(config.fit.epochs, losses), config.language
+    )
     config.out.parent.mkdir(parents=True, exist_ok=True)
     kept = slice(config.max_words)
     write_atomic(record_path, to_json(plan))  # killed after this, the same command goes on

@@ -15,7 +15,7 @@ from augment.base.paragraphs import Answer
 from augment.squad import TRAIN_PART, OnBadAnswer, Part, read_squad
 from augment.variants.marks import mark
 from augment.variants.masking import MaskingRule
-from augment.variants.words import WordRule
+from augment.variants.words import ENGLISH, WordRule
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +45,9 @@ class PreviewConfig:
     seed: int = 0
     """Seed of every random draw."""
     keep_words: Path | None = None
-    """A file of words that are never replaced, one a line."""
+    """A file of words and phrases that are never replaced, one a line."""
+    language: str = ENGLISH
+    """Language of the text, as in augment.build."""
     part: tyro.conf.OmitArgPrefixes[Part] = TRAIN_PART
     """Part of TRAIN to read."""
     on_bad_answer: OnBadAnswer = "fail"
@@ -82,6 +84,7 @@ def preview(config: PreviewConfig) -> str:
         num_candidates=config.num_candidates,
         masking=config.masking,
         words=config.words,
+        language=config.language,
     )
     blocks = []
     for context, answers in shown:

@@ -49,7 +49,8 @@ def test_windows_hold_every_piece_once_and_fit(text: tuple[str, list[Span]], lim
         (["a", "b", "c", "##x", "##y", "d"], 4, [2, 6]),  # between words
         (["a", "##b", "##c", "##d", "##e"], 3, [3, 5]),  # in a word longer than a window
         (["a", "##.", "##b", "c", "d", "e"], 5, [5, 6]),  # the stop of "a.b" ends no sentence
-        (["漢", "##字", "##。", "##か", "##な"], 4, [4, 5]),  # no spaces to cut at
+        (["漢", "##字", "##。", "##か", "##な"], 4, [3, 5]),  # no blanks, but a sentence ends
+        (["漢", "##字", "##か", "##か", "##な"], 4, [4, 5]),  # neither
         (["a", "##。", "b", "c", "d"], 4, [2, 5]),
     ],
 )

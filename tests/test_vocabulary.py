@@ -23,19 +23,17 @@ class Stub:
         return "".join(tokens).replace("Ġ", " ").replace("▁", " ").replace("â", "\ufffd")
 
 
-def words(stub: Stub) -> dict[tuple[bool, bool], list[str]]:
+def words(stub: Stub) -> dict[tuple[bool, str], list[str]]:
     found = read_vocabulary(stub)
     return {key: [found.texts[i] for i in found.ids[part]] for key, part in found.groups.items()}
 
 
 def test_wordpiece() -> None:
     stub = Stub("the", "[unused7]", "##ing", "1848", ".", None, "##", "[", "café", "New")
-    # letters alone; then letters and all else: no token is tight
-    assert words(stub) == {
-        (False, True): ["the", "café", "New"],
-        (False, False): ["the", "café", "New", "1848", ".", "["],
-        (True, True): [],
-        (True, False): [],
+    assert words(stub) == {  # no token is tight
+        (False, "letters"): ["the", "café", "New"],
+        (False, "word"): ["1848"],
+        (False, "marks"): [".", "["],
     }
     found = read_vocabulary(stub)
     assert not found.is_tight.any()
@@ -48,11 +46,22 @@ def test_vocabularies_that_mark_the_space_before_a_word(mark: str) -> None:
     found = words(Stub(*marked, "the", "ing", "1848", ".", "madeupword0001", None))
     # "ing" has no marked twin, so it is an ending; so is the stop
     assert found == {
-        (False, True): ["the", "ship"],
-        (False, False): ["the", "ship", "1848", "##ing"],
-        (True, True): ["the"],
-        (True, False): ["the", "1848"],
+        (False, "letters"): ["the", "ship"],
+        (False, "word"): ["1848"],
+        (True, "letters"): ["the"],
+        (True, "word"): ["1848"],
     }
+
+
+def test_scripts_are_apart_and_endings_are_words_where_no_blank_parts_them() -> None:
+    stub = Stub("▁в", "▁in", "▁дом", "▁ˈ", "ом", "▁運", "河")
+    found = read_vocabulary(stub, "ru")
+    kinds = {key: [found.texts[i] for i in found.ids[part]] for key, part in found.groups.items()}
+    assert kinds[False, "CYRILLIC"] == ["в", "дом"]
+    assert kinds[False, "LATIN"] == ["in"]
+    assert (True, "CYRILLIC") not in kinds
+    unspaced = read_vocabulary(stub, "zh")
+    assert [unspaced.texts[i] for i in unspaced.ids[unspaced.groups[True, "CJK"]]] == ["河"]
 
 
 def test_ids_rise_in_each_group() -> None:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from augment.variants.words import STOP_WORDS, find_words, may_replace
+from augment.variants.words import STOP_WORDS, find_words, kind_of, may_replace, replaceable_words
 
 AWKWARD = st.sampled_from(
     [
@@ -51,7 +51,8 @@ def test_a_stop_is_never_the_end_of_a_word(text: str) -> None:
         ("wait... what .. .", "wait|...|what|..|."),
         ("5.00. $5.00", "5.00|.|$|5.00"),
         ("don't we'll Anne's it's", "do|n't|we|'ll|Anne|'s|it|'s"),
-        ("cannot gonna 'tis", "can|not|gon|na|'|tis"),
+        ("cannot gonna 'tis", "cannot|gonna|'|tis"),
+        ("Gimme d'ye more'n lemme.", "Gimme|d'ye|more'n|lemme|."),
         ("Wait -- it's ''quoted''", "Wait|--|it|'s|''|quoted|''"),
         ("well-known café\u0301s", "well-known|café\u0301s"),
         ("one\u00a0two\u2003three\tfour", "one|two|three|four"),
@@ -110,7 +111,32 @@ def test_sizes(text: str, number: int) -> None:
 )
 def test_which_words_may_be_replaced(word: str, content: bool) -> None:
     assert may_replace(word, "content") == content
-    assert may_replace(word, "all")
+    assert may_replace(word, "all") == (word != "n't")
+
+
+@pytest.mark.parametrize(
+    ("word", "kind"),
+    [
+        ("house", "letters"),
+        ("1848", "word"),
+        ("well-known", "word"),
+        ("cafe\u0301", "word"),
+        (",", "marks"),
+        ("😀", "marks"),
+        ("'s", None),
+        ("N'T", None),
+        (".5", None),
+        ("5%", None),
+    ],
+)
+def test_kinds(word: str, kind: str | None) -> None:
+    assert kind_of(word) == kind
+
+
+def test_what_stands_before_a_half_is_none_either() -> None:
+    text = "We don't see Anne's dog, cannot we?"
+    found = replaceable_words(text, find_words(text), "all")
+    assert " ".join(text[slice(*span)] for span in found) == "We see Anne dog , cannot we ?"
 
 
 def test_stop_words_are_what_the_tokenizer_makes() -> None:

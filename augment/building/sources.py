@@ -5,13 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from augment.base.command import existing_file
-from augment.base.paragraphs import raise_faults
 from augment.squad import SquadSet
 from augment.variants.glove import Vectors, load_vectors
+from augment.variants.keep_list import keep_list
 from augment.variants.masked_lm import MaskedLMSettings
 from augment.variants.masking import MaskingRule
 from augment.variants.models import EMBEDDED, model_folder, model_sha256, pick_device, pick_dtype
-from augment.variants.words import WordRule, find_words
+from augment.variants.scripts import check_language
+from augment.variants.words import ENGLISH, WordRule
 
 BATCH_TOKENS = {"cpu": 2048, "cuda": 65536}
 
@@ -37,7 +38,7 @@ class Sources:
     """None if there are no vectors (--glove none)."""
     vectors_name: str
     keep_words: frozenset[str]
-    """In lower case."""
+    """As `keep_list` writes them."""
 
 
 def find_model(
@@ -49,12 +50,16 @@ def find_model(
     batch_tokens: int | None = None,
     device: str = "auto",
     dtype: str = "auto",
+    language: str = ENGLISH,
 ) -> Model:
     """Find a masked LM by folder, hub id, `embedded` or `none`, and settle how it runs.
 
     Raises:
         FileNotFoundError: nothing of that name.
+        ValueError: the packages that find the language's words are not installed.
     """
+    if language != ENGLISH:
+        check_language(language)
     device_class = "cpu" if name == "none" else pick_device(device)
     settings = MaskedLMSettings(
         num_candidates=num_candidates,
@@ -63,6 +68,7 @@ def find_model(
         batch_tokens=batch_tokens or BATCH_TOKENS[device_class],
         dtype="float32" if name == "none" else pick_dtype(dtype, device_class),
         device_class=device_class,
+        language=language,
     )
     if name == "none":
         return Model(name, None, None, settings)
@@ -71,7 +77,9 @@ def find_model(
     return Model(shown, folder, model_sha256(folder), settings)
 
 
-def find_vectors(name: str, contexts: Sequence[str]) -> tuple[Vectors | None, str]:
+def find_vectors(
+    name: str, contexts: Sequence[str], language: str = ENGLISH
+) -> tuple[Vectors | None, str]:
     """Read word vectors from a file, the embedded ones, or fit them to the contexts.
 
     Returns:
@@ -84,28 +92,21 @@ def find_vectors(name: str, contexts: Sequence[str]) -> tuple[Vectors | None, st
     if name == "fit":
         from augment.fitting.glove_fit import fitted_to
 
-        return load_vectors(fitted_to(contexts)), "fitted to the input"
+        return load_vectors(fitted_to(contexts, language=language)), "fitted to the input"
     return load_vectors(Path(name)), Path(name).name
 
 
 def read_keep_words(path: Path | None) -> frozenset[str]:
-    """Read a list of words, one a line, in lower case.
+    """Read a list of words and phrases, one a line.
 
     Raises:
-        ValueError: not UTF-8, or lines that are several words, which would never match.
+        ValueError: not UTF-8.
         FileNotFoundError: no such file.
     """
     if path is None:
         return frozenset()
     try:
-        lines = existing_file(path, "file of words").read_text(encoding="utf-8-sig").splitlines()
+        text = existing_file(path, "file of words").read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise ValueError(f"{path}: not UTF-8 at byte {error.start}; save it as UTF-8") from error
-    words = {number: line.strip() for number, line in enumerate(lines, 1) if line.strip()}
-    faults = [
-        f"line {number}: {text!r} is {len(spans)} words: {', '.join(text[s:e] for s, e in spans)}"
-        for number, text in words.items()
-        if len(spans := find_words(text)) != 1
-    ]
-    raise_faults(str(path), faults, "write each word that is to be kept on a line of its own")
-    return frozenset(text.lower() for text in words.values())
+    return keep_list(text.splitlines())

@@ -43,7 +43,10 @@ def compute_candidates(
     if neighbours and sources.vectors:
         unknown = CandidateStore(contexts, neighbours).unknown_words(texts)
         if unknown:
-            found = find_neighbours(sources.vectors, unknown, sources.model.settings.num_candidates)
+            settings = sources.model.settings
+            found = find_neighbours(
+                sources.vectors, unknown, settings.num_candidates, settings.language
+            )
             neighbours.write(neighbour_part(found))
     return len(missing) if sources.model.folder else 0
 
@@ -60,7 +63,9 @@ def set_up_candidates(
 
         keep_freed_memory()
         torch.set_num_threads(max(1, usable_cores() // num_workers))
-        masked_lm = MaskedLM.load(str(model.folder), device, model.settings.dtype)
+        masked_lm = MaskedLM.load(
+            str(model.folder), device, model.settings.dtype, model.settings.language
+        )
 
     def compute(contexts: Sequence[str]) -> int:
         parts.write(compute_part(contexts, masked_lm, model.settings))

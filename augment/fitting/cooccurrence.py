@@ -8,7 +8,7 @@ from itertools import chain
 import numpy as np
 from numpy.typing import NDArray
 
-from augment.variants.words import find_words
+from augment.variants.words import ENGLISH, find_tokens
 
 CHUNK_WORDS = 200_000  # words counted at a time; bounds memory, does not change the counts
 
@@ -24,9 +24,9 @@ class Cooccurrence:
     """Sum over occurrences of 1 / distance in words; twice that for a word with itself."""
 
 
-def lower_words(text: str) -> list[str]:
+def lower_words(text: str, language: str = ENGLISH) -> list[str]:
     """Give the words and punctuation marks of a text in lower case."""
-    return [text[start:end].lower() for start, end in find_words(text)]
+    return [text[start:end].lower() for start, end in find_tokens(text, language)]
 
 
 def count_vocabulary(texts: Iterable[Sequence[str]], min_count: int) -> list[str]:

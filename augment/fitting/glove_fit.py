@@ -15,6 +15,7 @@ from augment.base.commit import write_atomic
 from augment.base.records import default_cache
 from augment.fitting.cooccurrence import count_pairs, count_vocabulary, lower_words
 from augment.fitting.glove_model import GloveFit, Report, fit_pairs
+from augment.variants.words import ENGLISH
 
 ALGORITHM = 1
 """Raised whenever the same texts and settings would give other vectors."""
@@ -27,7 +28,10 @@ class TooLittleText(ValueError):
 
 
 def fit_vectors(
-    texts: Iterable[str], config: GloveFit, report: Report | None = None
+    texts: Iterable[str],
+    config: GloveFit,
+    report: Report | None = None,
+    language: str = ENGLISH,
 ) -> tuple[list[str], NDArray[np.float32]]:
     """Fit GloVe to texts.
 
@@ -42,7 +46,7 @@ def fit_vectors(
     Raises:
         TooLittleText: fewer than two words are frequent enough, or no two stand in one text.
     """
-    tokenized = [lower_words(text) for text in texts]
+    tokenized = [lower_words(text, language) for text in texts]
     vocabulary = count_vocabulary(tokenized, config.min_count)
     if len(vocabulary) < 2:
         distinct = len(set().union(*tokenized))
@@ -83,15 +87,19 @@ def write_vectors(
     write_atomic(path, write)
 
 
-def fitted_to(texts: Sequence[str], config: GloveFit = DEFAULT_FIT) -> Path:
+def fitted_to(
+    texts: Sequence[str], config: GloveFit = DEFAULT_FIT, language: str = ENGLISH
+) -> Path:
     """Give a file of vectors fitted to the texts; fitted once, then found by the texts' hash."""
-    digest = hashlib.sha256(to_json({"algorithm": ALGORITHM, **asdict(config)}).encode())
+    named = {} if language == ENGLISH else {"language": language}
+    setting = {"algorithm": ALGORITHM, **asdict(config), **named}
+    digest = hashlib.sha256(to_json(setting).encode())
     for text in texts:
         digest.update(hashlib.sha256(text.encode()).digest())
     path = default_cache() / f"fitted-{digest.hexdigest()[:16]}.txt"
     if not path.is_file():
         try:
-            words, matrix = fit_vectors(texts, config, _reporter(config.epochs, []))
+            words, matrix = fit_vectors(texts, config, _reporter(config.epochs, []), language)
         except TooLittleText as error:
             raise ValueError(
                 f"{len(texts)} contexts: too little text to fit vectors to; pass --glove embedded, "

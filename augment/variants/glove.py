@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from augment.base.commit import file_sha256, write_atomic
 from augment.base.records import default_cache
+from augment.variants.words import ENGLISH, kind_of
 
 QUERIES = 256  # words looked up in one matrix product; the last product is filled up with zeros
 BLOCK = 32768  # vectors compared in one matrix product
@@ -107,11 +108,13 @@ def nearest(vectors: Vectors, rows: Sequence[int], number: int) -> NDArray[np.in
     return found
 
 
-def neighbours(vectors: Vectors, words: Iterable[str], number: int) -> dict[str, list[str]]:
+def neighbours(
+    vectors: Vectors, words: Iterable[str], number: int, language: str = ENGLISH
+) -> dict[str, list[str]]:
     """Give each word's nearest neighbours, the nearest first; none for unknown words.
 
     A word is looked up as it is, then in lower case. Neighbours that differ from the word or from
-    a nearer one in case alone are left out, and so is what is not letters where the word is.
+    a nearer one in case alone are left out, and so are those of another kind (`kind_of`).
     """
     index = vectors.index
     wanted = list(words)
@@ -119,16 +122,19 @@ def neighbours(vectors: Vectors, words: Iterable[str], number: int) -> dict[str,
     known = sorted({row for row in rows if row >= 0})
     table = dict(zip(known, nearest(vectors, known, 2 * number + SPARE), strict=True))
     return {
-        word: _distinct(word, (vectors.words[at] for at in table[row]), number) if row >= 0 else []
+        word: _distinct(word, (vectors.words[at] for at in table[row]), number, language)
+        if row >= 0
+        else []
         for word, row in zip(wanted, rows, strict=True)
     }
 
 
-def _distinct(word: str, nearby: Iterable[str], number: int) -> list[str]:
+def _distinct(word: str, nearby: Iterable[str], number: int, language: str) -> list[str]:
     kept: dict[str, str] = {}
+    kind = kind_of(word, language)
     for other in nearby:
         folded = other.casefold()
-        fits = other.isalpha() if word.isalpha() else " " not in other
+        fits = " " not in other and kind_of(other, language) == kind
         if fits and folded != word.casefold():
             kept.setdefault(folded, other)
     return list(kept.values())[:number]

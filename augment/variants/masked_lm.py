@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 
 from augment.variants.masking import MaskingRule, Row, one_piece_words, plan_rows, windows
 from augment.variants.models import model_folder
+from augment.variants.offsets import check_offsets, trimmed
 from augment.variants.vocabulary import read_vocabulary
-from augment.variants.words import Span, WordRule, may_replace
+from augment.variants.words import ENGLISH, Span, WordRule, kind_of, replaceable_words
 
 if TYPE_CHECKING:
     import torch
@@ -39,6 +40,7 @@ class MaskedLMSettings:
     batch_tokens: int
     dtype: str
     device_class: str
+    language: str = ENGLISH
 
 
 @dataclass(frozen=True)
@@ -56,13 +58,16 @@ class ContextCandidates:
 class MaskedLM:
     """A loaded masked LM. Build it with `MaskedLM.load`."""
 
-    def __init__(self, model: Any, tokenizer: Any, device: str, dtype: str) -> None:
+    def __init__(
+        self, model: Any, tokenizer: Any, device: str, dtype: str, language: str = ENGLISH
+    ) -> None:
         import torch
 
         if tokenizer.mask_token_id is None:
             raise ValueError(f"{tokenizer.name_or_path}: this tokenizer has no mask token")
         if not tokenizer.is_fast:
             raise ValueError(f"{tokenizer.name_or_path}: a fast tokenizer is needed for spans")
+        check_offsets(tokenizer)
         tokenizer.split_special_tokens = True  # "[MASK]" in a text is text
         self.tokenizer = tokenizer
         self.device = torch.device(device)
@@ -70,7 +75,8 @@ class MaskedLM:
         self.max_pieces = _max_positions(model, tokenizer) - len(self.prefix) - len(self.suffix)
         if self.max_pieces < 1:
             raise ValueError(f"{tokenizer.name_or_path}: no positions left for a text")
-        self.vocabulary = read_vocabulary(tokenizer)
+        self.language = language
+        self.vocabulary = read_vocabulary(tokenizer, language)
         if model.get_output_embeddings() is None:
             raise ValueError(f"{type(model).__name__}: a masked-LM head of an unsupported build")
         num_rows = model.get_output_embeddings().weight.shape[0]
@@ -86,7 +92,9 @@ class MaskedLM:
         self._split_head(model.eval(), getattr(torch, dtype))
 
     @classmethod
-    def load(cls, name: str, device: str = "cpu", dtype: str = "float32") -> "MaskedLM":
+    def load(
+        cls, name: str, device: str = "cpu", dtype: str = "float32", language: str = ENGLISH
+    ) -> "MaskedLM":
         """Load a masked LM from a folder, a hub id, or `embedded`.
 
         Raises:
@@ -110,7 +118,7 @@ class MaskedLM:
         if found["missing_keys"]:
             missing = ", ".join(sorted(found["missing_keys"])[:3])
             raise ValueError(f"{name}: no masked LM, its weights lack {missing}; pass one that is")
-        return cls(model, AutoTokenizer.from_pretrained(folder), device, dtype)
+        return cls(model, AutoTokenizer.from_pretrained(folder), device, dtype, language)
 
     def candidates(
         self, contexts: Sequence[str], words: Sequence[Sequence[Span]], settings: MaskedLMSettings
@@ -124,7 +132,7 @@ class MaskedLM:
         """
         found, rows = [], []
         for number, (context, spans) in enumerate(zip(contexts, words, strict=True)):
-            kept = [span for span in spans if may_replace(context[slice(*span)], settings.words)]
+            kept = replaceable_words(context, spans, settings.words, self.language)
             ids, places, pieces = self.places(context, kept)
             cuts = windows(context, pieces, self.max_pieces)
             for row in plan_rows(places, cuts, len(spans), settings.masking, settings.words):
@@ -162,7 +170,7 @@ class MaskedLM:
             return_token_type_ids=False,
             verbose=False,
         )
-        ids, pieces = encoded["input_ids"], encoded["offset_mapping"]
+        ids, pieces = encoded["input_ids"], trimmed(context, encoded["offset_mapping"])
         places = [
             place if place >= 0 and self.vocabulary.texts[ids[place]] else -1
             for place in one_piece_words(words, pieces)
@@ -193,7 +201,7 @@ class MaskedLM:
         input_ids = np.full((num_rows, length), self.tokenizer.pad_token_id or 0, np.int64)
         attention_mask = np.zeros((num_rows, length), np.int64)
         input_ids[:, 0], attention_mask[:, 0] = self.tokenizer.mask_token_id, 1  # a blank row
-        places: dict[tuple[bool, bool], list[tuple[int, int, int, int]]] = defaultdict(list)
+        places: dict[tuple[bool, str], list[tuple[int, int, int, int]]] = defaultdict(list)
         for index, (number, row, ids) in enumerate(batch):
             line = [*self.prefix, *ids[row.start : row.stop], *self.suffix]
             input_ids[index, : len(line)] = line
@@ -210,10 +218,11 @@ class MaskedLM:
                 for (_, _, number, word), token_ids in zip(chunk, top, strict=True):
                     yield number, word, token_ids
 
-    def _group(self, token_id: int) -> tuple[bool, bool]:
-        """Tell which tokens may replace this one: of its kind, and letters for letters."""
-        is_tight = bool(self.vocabulary.is_tight[token_id])
-        return is_tight, self.vocabulary.texts[token_id].isalpha()
+    def _group(self, token_id: int) -> tuple[bool, str]:
+        """Tell which tokens may replace this one: those of its kind."""
+        kind = kind_of(self.vocabulary.texts[token_id], self.language)
+        assert kind is not None  # such words are not replaceable
+        return bool(self.vocabulary.is_tight[token_id]), kind
 
     def _encode(
         self, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64]
@@ -296,9 +305,11 @@ class MaskedLM:
         self.encoder.to(self.device, dtype)
 
 
-def words_alone(context: str, words: Sequence[Span], rule: WordRule) -> ContextCandidates:
+def words_alone(
+    context: str, words: Sequence[Span], rule: WordRule, language: str = ENGLISH
+) -> ContextCandidates:
     """Give a context's replaceable words without asking a model: all are GloVe's."""
-    kept = [span for span in words if may_replace(context[slice(*span)], rule)]
+    kept = replaceable_words(context, words, rule, language)
     spans = np.array(kept, np.int32).reshape(-1, 2)
     none = np.empty((len(kept), 0), np.int32)
     return ContextCandidates(spans[:, 0], spans[:, 1], np.zeros(len(kept), np.bool_), none)

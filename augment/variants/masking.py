@@ -6,6 +6,7 @@ Pure arithmetic on wordpiece positions; no model, no text but the context itself
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from math import ceil
 from typing import Literal
 
@@ -18,7 +19,8 @@ MASKED_SHARE = {"all": 0.15, "content": 0.07}
 pre-trained with (Devlin et al. 2019, 3.1); content words are masked more thinly because they
 carry the sentence: at 7 % the candidates agree with `one` as well as all words do at 15 %."""
 
-SENTENCE_ENDS = frozenset(".!?…。！？")  # what a sentence's last wordpiece ends with
+SENTENCE_ENDS = frozenset(".!?…")  # what a sentence's last wordpiece ends with, before a blank
+CLOSED_ENDS = frozenset("。！？।॥؟۔።។၊။")  # of scripts where no blank need follow
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +71,13 @@ def windows(context: str, pieces: Sequence[Span], max_pieces: int) -> list[Span]
     while len(pieces) - start > max_pieces:
         stop = start + max_pieces
         earliest = start + max_pieces // 4
-        gaps = [at for at in range(stop, earliest, -1) if pieces[at - 1][1] < pieces[at][0]]
-        ends = (at for at in gaps if context[pieces[at - 1][1] - 1] in SENTENCE_ENDS)
-        stop = next(ends, gaps[0] if gaps else stop)
+        places = range(stop, earliest, -1)
+        gaps = [at for at in places if pieces[at - 1][1] < pieces[at][0]]
+        ends = [at for at in gaps if context[pieces[at - 1][1] - 1] in SENTENCE_ENDS]
+        last = (
+            at for at in range(stop, earliest, -1) if context[pieces[at - 1][1] - 1] in CLOSED_ENDS
+        )
+        stop = max([*ends[:1], *islice(last, 1)], default=gaps[0] if gaps else stop)
         cut.append((start, stop))
         start = stop
     cut.append((start, len(pieces)))

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from augment.variants.keep_list import kept_spans
 from augment.variants.store import GLOVE, MASKED_LM, Slot
 from augment.variants.words import Span
 
@@ -65,13 +66,14 @@ def make_variants(
             suffice for that, else it is kept as it is and counted.
         replace_probability: p_t of the paper, for each word of each copy.
         seed: any whole number of 0 or more.
-        keep_words: words that are never replaced, in lower case.
+        keep_words: words and phrases that are never replaced (`keep_list`).
 
     Source: TinyBERT (Jiao et al. 2020), Algorithm 1. Differs: text is spliced, not re-joined;
         answers are frozen.
     """
     fixed = _frozen(slots, frozen)
     kept = np.array([context[slot.start : slot.end].lower() in keep_words for slot in slots], bool)
+    kept |= _frozen(slots, kept_spans(context, keep_words))
     options = [
         () if stays else _cased(context[slot.start : slot.end], slot.options)
         for slot, stays in zip(slots, fixed | kept, strict=True)

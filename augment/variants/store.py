@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 from augment.base.command import to_json
 from augment.base.commit import file_sha256, write_atomic
 from augment.variants.masked_lm import MaskedLM, MaskedLMSettings, words_alone
-from augment.variants.words import find_words
+from augment.variants.words import ENGLISH, find_words
 
-VERSION = 1
+VERSION = 2
 """Raised whenever the same inputs and settings would give other candidates."""
 MASKED_LM = 1
 GLOVE = 2
@@ -87,16 +87,22 @@ def address(setting: Mapping[str, Any]) -> str:
 
 def context_setting(model_sha256: str | None, settings: MaskedLMSettings) -> dict[str, Any]:
     """Say what shapes the candidates of a masked LM, besides the context's text."""
+    named = asdict(settings)
+    if settings.language == ENGLISH:  # sets from before there were others keep their address
+        del named["language"]
     if model_sha256 is None:
-        return {"kind": "words", "version": VERSION, "words": settings.words}
-    kind = {"kind": "masked_lm", "version": VERSION, "model_sha256": model_sha256}
-    return {**kind, **asdict(settings)}
+        kept: dict[str, Any] = {key: named[key] for key in ("words", "language") if key in named}
+        return {"kind": "words", "version": VERSION, **kept}
+    return {"kind": "masked_lm", "version": VERSION, "model_sha256": model_sha256, **named}
 
 
-def neighbour_setting(vectors_sha256: str, num_candidates: int) -> dict[str, Any]:
+def neighbour_setting(
+    vectors_sha256: str, num_candidates: int, language: str = ENGLISH
+) -> dict[str, Any]:
     """Say what shapes a word's neighbours, besides the word."""
     setting = {"kind": "glove", "version": VERSION, "vectors_sha256": vectors_sha256}
-    return {**setting, "num_candidates": num_candidates}
+    named = {} if language == ENGLISH else {"language": language}
+    return {**setting, "num_candidates": num_candidates, **named}
 
 
 def compute_part(
@@ -107,9 +113,10 @@ def compute_part(
     `num_options` is -1 for a word that is not one wordpiece, which is GloVe's to replace;
     `options` holds the candidates of all words of the context, one word after the other.
     """
-    words = [find_words(context) for context in contexts]
+    words = [find_words(context, settings.language) for context in contexts]
     if model is None:
-        found = [words_alone(c, w, settings.words) for c, w in zip(contexts, words, strict=True)]
+        rule, language = settings.words, settings.language
+        found = [words_alone(c, w, rule, language) for c, w in zip(contexts, words, strict=True)]
         texts = []
     else:
         found = model.candidates(contexts, words, settings)

@@ -8,6 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from augment.variants.scripts import UNSPACED
+from augment.variants.words import ENGLISH, kind_of
+
 UNUSED = re.compile(r"\[unused\d+\]|madeupword\d+")
 
 
@@ -24,16 +27,17 @@ class Vocabulary:
     is_tight: NDArray[np.bool_]
     """By token id."""
     ids: NDArray[np.int64]
-    """Spaced letters, spaced others, tight letters, tight others; ascending in each group."""
-    groups: dict[tuple[bool, bool], slice]
-    """(is tight, letters alone) to columns of `ids`; not letters alone means letters too."""
+    """The tokens of each group, one group after the other; ascending in each."""
+    groups: dict[tuple[bool, str], slice]
+    """(is tight, kind of word) to columns of `ids`."""
 
 
-def read_vocabulary(tokenizer: Any) -> Vocabulary:
+def read_vocabulary(tokenizer: Any, language: str = ENGLISH) -> Vocabulary:
     """Sort a vocabulary into whole words and the rest.
 
     Left out: pieces inside a word, special and unused tokens, tokens that are not text, and (for
-    marked vocabularies) tokens without the mark whose marked twin is missing, which are endings.
+    marked vocabularies) tokens without the mark whose marked twin is missing, which are endings,
+    but for languages that are written without blanks.
     """
     found = tokenizer.convert_ids_to_tokens(range(len(tokenizer)))
     tokens: list[str] = [token or "" for token in found]  # ids may have gaps
@@ -51,18 +55,18 @@ def read_vocabulary(tokenizer: Any) -> Vocabulary:
         tight = bool(marks) and not token.startswith(marks[0])
         if not text or "\N{REPLACEMENT CHARACTER}" in text or len(text.split()) != 1:
             continue
-        if tight and marks[0] + token not in known:
+        if tight and language not in UNSPACED and marks[0] + token not in known:
             continue
         texts[token_id], is_tight[token_id] = text, tight
-    parts: dict[tuple[bool, bool], list[int]] = defaultdict(list)
+    parts: dict[tuple[bool, str], list[int]] = defaultdict(list)
     for token_id, text in enumerate(texts):
-        if text:
-            parts[bool(is_tight[token_id]), text.isalpha()].append(token_id)
-    groups: dict[tuple[bool, bool], slice] = {}
+        kind = kind_of(text, language) if text else None
+        if kind is not None:
+            parts[bool(is_tight[token_id]), kind].append(token_id)
+    groups: dict[tuple[bool, str], slice] = {}
     ids: list[int] = []
-    for tight in (False, True):
-        begin, end = len(ids), len(ids) + len(parts[tight, True])
-        ids += parts[tight, True] + parts[tight, False]
-        groups[tight, True] = slice(begin, end)
-        groups[tight, False] = slice(begin, len(ids))
+    last = {"word": 1, "marks": 2}  # kinds of letters first
+    for key in sorted(parts, key=lambda key: (key[0], last.get(key[1], 0), key[1])):
+        groups[key] = slice(len(ids), len(ids) + len(parts[key]))
+        ids += parts[key]
     return Vocabulary(texts, is_tight, np.array(ids, np.int64), groups)

@@ -12,6 +12,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from augment.variants.offsets import check_offsets, holds_blanks, trimmed
+
 IntArray = NDArray[np.int32]
 
 CHUNK = 1000
@@ -185,6 +187,7 @@ class _PairLayout:
                 f"{type(tokenizer).__name__} gives no character positions; this needs a fast "
                 "tokenizer (a tokenizer.json beside the model)"
             )
+        check_offsets(tokenizer)
         pair = tokenizer("a", "a", return_special_tokens_mask=True, return_token_type_ids=True)
         sides = pair.sequence_ids(0)
         first, second = sides.index(0), sides.index(1)
@@ -227,9 +230,11 @@ def _tokenize_distinct(tokenizer: Any, texts: Sequence[str]) -> list[tuple[IntAr
 
 def _tokenize(tokenizer: Any, texts: Sequence[str]) -> Iterator[tuple[IntArray, IntArray]]:
     """Give token ids (tokens,) and character offsets (tokens, 2), without special tokens."""
+    blanks = holds_blanks(tokenizer)
     for start in range(0, len(texts), CHUNK):
+        chunk = list(texts[start : start + CHUNK])
         encoded = tokenizer(
-            list(texts[start : start + CHUNK]),
+            chunk,
             add_special_tokens=False,
             padding=False,
             truncation=False,
@@ -239,5 +244,7 @@ def _tokenize(tokenizer: Any, texts: Sequence[str]) -> Iterator[tuple[IntArray, 
             split_special_tokens=True,  # "[SEP]" in a text is three tokens of text
             verbose=False,  # contexts longer than the model are what windows are for
         )
-        for ids, offsets in zip(encoded["input_ids"], encoded["offset_mapping"], strict=True):
+        pieces = zip(chunk, encoded["input_ids"], encoded["offset_mapping"], strict=True)
+        for text, ids, given in pieces:
+            offsets = trimmed(text, given) if blanks else given
             yield np.array(ids, np.int32), np.array(offsets, np.int32).reshape(-1, 2)
