@@ -44,8 +44,8 @@ class BuildConfig:
     """What to build, from what, and how."""
 
     train: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="TRAIN")]
-    """SQuAD JSON, flat rows (JSON, JSON lines, CSV, Parquet, Arrow), packed or not, several files
-    parted by commas, a folder of them, a set made here, or a hub data set id."""
+    """SQuAD JSON, or flat rows as JSON, JSON lines, CSV, Parquet or Arrow, also packed.
+    One file, several with commas between them, a folder of them, a built set, or a hub id."""
     out: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="OUT")]
     """Folder for the set. Until it is complete, it is called OUT.incomplete."""
     copies_per_example: int = 20
@@ -82,8 +82,8 @@ class BuildConfig:
     """What to do with an answer that does not stand at its answer_start.
     `fail`: stop with an error.
     `drop`: leave it out.
-    `fix`: move answer_start to the nearest place where the answer does stand. Accents
-    and blanks that only look the same are taken from the context."""
+    `fix`: move answer_start to the nearest place where the answer does stand.
+    Accents and blanks that only look the same are then taken from the context."""
     limit_contexts: int | None = None
     """Use only the first N paragraphs."""
     num_shards: int | None = None

@@ -69,7 +69,7 @@ class Stage:
     head_dropout: float = 0.0
     """Dropout before the span head."""
     count_padding: bool = False
-    """As Haystack v1 did, pad every window to max_seq_length and let padding count in the losses.
+    """Pad every window to max_seq_length and let padding count in the losses, as Haystack v1 did.
     Losses between attention scores leave it out all the same."""
 
     def __post_init__(self) -> None:
@@ -167,7 +167,7 @@ class Recipe:
     """A student and the stages that make it."""
 
     name: str
-    """As `find_recipe` knows it."""
+    """Name of the recipe, which is that of its file."""
     student: str
     """Hub id, folder, or `teacher:2,4,6`: those layers of the last stage's teacher."""
     stages: tuple[Stage, ...]

@@ -26,7 +26,7 @@ class TrainConfig:
     output: Path
     """Folder of the student. Until it is complete, it is called OUTPUT.incomplete."""
     data: str | None = None
-    """A folder made by `augment.build`, or a file, folder or data set as it takes it."""
+    """A set made by `augment.build`; or a file, folder or hub id as `augment.build` takes it."""
     part: tyro.conf.OmitArgPrefixes[Part] = TRAIN_PART
     """Part of --data to read."""
     on_bad_answer: OnBadAnswer = "fail"

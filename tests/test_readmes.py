@@ -6,6 +6,7 @@ import json
 import re
 import runpy
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -119,3 +120,26 @@ def test_figures_of_the_arms_are_those_of_their_files() -> None:
         assert any(set(wanted) <= set(cells) for cells in found), (path.parts[-3], wanted)
         if path.parts[-3] in ("student", "teacher", "no-teacher"):
             assert f"{scores['f1']:.2f} / {scores['best_f1']:.2f}" in TEXTS["README.md"]
+
+
+def help_lines() -> Iterator[tuple[str, str]]:
+    """Give the text under each field that a command shows in its help, with its place."""
+    for path in sorted(ROOT.glob("*/**/*.py")):
+        if path.relative_to(ROOT).parts[0] not in ("augment", "distill", "eval"):
+            continue
+        shown = '"__main__"' in path.read_text("utf-8") or path.stem in ("glove_model", "recipes")
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))) if shown else ():
+            for field, text in pairwise(node.body) if isinstance(node, ast.ClassDef) else ():
+                if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr):
+                    yield f"{path.relative_to(ROOT)}:{text.lineno}", ast.literal_eval(text.value)
+
+
+def test_helps_answer_a_question_in_whole_sentences() -> None:
+    found = dict(help_lines())
+    assert len(found) > 200
+    for place, text in found.items():
+        first, *_ = text.split()
+        assert first not in ("Of", "As", "Its", "These"), f"{place}: of what? {text}"
+        assert text.endswith("."), f"{place}: {text}"
+        for line in text.split("\n")[:-1]:  # tyro keeps a line break, so it stands after a sentence
+            assert line.endswith((".", ":")), f"{place}: a break within a sentence: {text}"

@@ -33,7 +33,7 @@ class Job:
     output: Path
     """The student's folder."""
     data: str | None
-    """A folder made by `augment.build`, or a file, folder or data set as it takes it."""
+    """A set made by `augment.build`; or a file, folder or hub id as `augment.build` takes it."""
     part: Part = TRAIN_PART
     """Which part of `data`."""
     on_bad_answer: OnBadAnswer = "fail"
