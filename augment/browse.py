@@ -28,13 +28,13 @@ class BrowseConfig:
     copies: int = 5
     """--html: number of copies of each."""
     seed: int = 0
-    """--html: decides which paragraphs are drawn."""
+    """--html: seed of the random choice of paragraphs."""
     candidates: Path | None = None
-    """Candidates that the build kept, which tell what came from the masked LM and what from
-    GloVe; SET.candidates by default."""
+    """Candidates that the build stored; by default SET.candidates.
+    From them the page knows which words came from the masked LM and which from GloVe."""
     host: str | None = None
-    """Serve on this address of the machine; 127.0.0.1 by default, which no other machine
-    reaches."""
+    """Serve on this address of the machine.
+    The default, 127.0.0.1, cannot be reached from other machines."""
     port: int | None = None
     """Serve on this port; the first free one from 7860 on by default."""
 

@@ -35,8 +35,8 @@ class SplitConfig:
     held_out: Path | None = None
     """Move every 20th article, beginning with the 10th, from OUT into this file."""
     balance: bool = False
-    """Keep all unanswerable questions and as many answerable ones, chosen at random (or a multiple
-    of it: --answerable-per-unanswerable)."""
+    """Keep all unanswerable questions and as many answerable ones, chosen at random.
+    For more answerable ones, pass --answerable-per-unanswerable."""
     answerable_per_unanswerable: int = 1
     """Answerable questions that --balance keeps for each unanswerable one."""
     seed: int = 0
