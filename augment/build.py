@@ -69,11 +69,10 @@ class BuildConfig:
     `content`: words of letters that are not stop words, as in the paper.
     `all`: all words."""
     language: str = ENGLISH
-    """Language of TRAIN: a code such as `de` or `zh`. It decides what a word is, which words are
-    stop words, and which candidates look like words."""
+    """Language of TRAIN: a code such as `de` or `zh`.
+    It decides what a word is, which words are stop words, and which candidates look like words."""
     keep_words: Path | None = None
-    """A file of words and phrases that are never replaced, one a line; upper and lower
-    case count as equal."""
+    """A file of words and phrases that are never replaced, one a line, in upper or lower case."""
     candidates: Path | None = None
     """Folder where candidates are stored for later builds; by default OUT.candidates."""
     part: tyro.conf.OmitArgPrefixes[Part] = TRAIN_PART
