@@ -6,18 +6,19 @@ augmenter = Augmenter.load("embedded", "embedded")
 augmenter.augment("The tide falls twice a day.", answers=[("twice a day", 15)], copies=3)
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
+from augment.base.models import Device
 from augment.base.paragraphs import Answer, span_fault
 from augment.building.sources import Model, find_model, find_vectors
 from augment.variants.glove import Vectors, neighbours
 from augment.variants.keep_list import keep_list
-from augment.variants.masked_lm import MaskedLM, words_alone
+from augment.variants.masked_lm import MaskedLM
 from augment.variants.masking import MaskingRule
 from augment.variants.replace import make_variants, replaced_spans
-from augment.variants.store import GLOVE, MASKED_LM, Slot
-from augment.variants.words import ENGLISH, Span, WordRule, find_words
+from augment.variants.store import CandidateStore, Slot, compute_part, neighbour_part
+from augment.variants.words import ENGLISH, WordRule
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class Augmenter:
         num_candidates: int = 15,
         masking: MaskingRule = "spread",
         words: WordRule = "content",
-        device: str = "auto",
+        device: Device = "auto",
         dtype: str = "auto",
         language: str = ENGLISH,
     ) -> "Augmenter":
@@ -110,7 +111,7 @@ class Augmenter:
             fault = span_fault(context, answer.text, answer.start)
             if fault:
                 raise ValueError(fault)
-        slots = self.slots([context])[0]
+        slots = self._slots(context)
         variants = make_variants(
             context,
             slots,
@@ -135,39 +136,12 @@ class Augmenter:
             for variant, starts in zip(variants.copies, moved, strict=True)
         ]
 
-    def slots(self, contexts: Sequence[str]) -> list[list[Slot]]:
-        """Find the replaceable words of some texts, with their candidates."""
-        language = self.settings.language
-        words: list[list[Span]] = [find_words(c, language) for c in contexts]
-        if self.masked_lm:
-            found = self.masked_lm.candidates(contexts, words, self.settings)
-            texts = self.masked_lm.vocabulary.texts
-        else:
-            rule, texts = self.settings.words, []
-            found = [
-                words_alone(c, w, rule, language) for c, w in zip(contexts, words, strict=True)
-            ]
-        slots = []
-        for context, item in zip(contexts, found, strict=True):
-            spans = list(zip(item.starts.tolist(), item.ends.tolist(), strict=True))
-            pairs = zip(spans, item.one_piece, strict=True)
-            near = self._neighbours(sorted({context[slice(*s)] for s, one in pairs if not one}))
-            slots.append(
-                [
-                    _slot(span, [texts[i] for i in ids if i >= 0], MASKED_LM)
-                    if one
-                    else _slot(span, near.get(context[slice(*span)], ()), GLOVE)
-                    for span, one, ids in zip(spans, item.one_piece, item.token_ids, strict=True)
-                ]
-            )
-        return slots
-
-    def _neighbours(self, words: Sequence[str]) -> dict[str, list[str]]:
-        if self.vectors is None:
-            return {}
+    def _slots(self, context: str) -> list[Slot]:
+        """Find the replaceable words of a text: the build's own store, in memory."""
         settings = self.settings
-        return neighbours(self.vectors, words, settings.num_candidates, settings.language)
-
-
-def _slot(span: Span, options: Sequence[str], source: int) -> Slot:
-    return Slot(*span, tuple(options), source if options else 0)
+        part = compute_part([context], self.masked_lm, settings)
+        if self.vectors is None:
+            return CandidateStore([part], None).slots(context)
+        words = CandidateStore([part], []).unknown_words([context])
+        near = neighbours(self.vectors, words, settings.num_candidates, settings.language)
+        return CandidateStore([part], [neighbour_part(near)]).slots(context)

@@ -219,7 +219,7 @@ def _bert_base(tokenizer_name: str) -> tuple[Any, Any]:
     import torch
     from transformers import AutoTokenizer, BertConfig, BertForMaskedLM
 
-    from augment.variants.models import model_folder
+    from augment.base.models import model_folder
 
     tokenizer = AutoTokenizer.from_pretrained(model_folder(tokenizer_name))
     torch.manual_seed(0)

@@ -10,7 +10,6 @@ it again: it goes on from the last checkpoint. Pass OUT to `augment.build` with 
 import json
 import random
 import shutil
-import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -20,12 +19,13 @@ import tyro
 from augment.base.command import UsageError, run, to_json, versions
 from augment.base.commit import write_atomic
 from augment.base.folders import OutFolder
+from augment.base.models import Device, model_folder, model_sha256, pick_device, pick_dtype
 from augment.base.records import read_record
 from augment.fitting.compact_mlm import CompactShape, cut_compact
 from augment.fitting.masked_batches import group_by_length, measure, tokenize_windows
 from augment.fitting.masked_training import MaskedSteps, Training, train
 from augment.squad import TRAIN_PART, Part, SquadSet, read_contexts
-from augment.variants.models import model_folder, model_sha256, pick_device, pick_dtype
+from augment.variants.masked_lm import load_masked_lm
 
 RECORD = "fit.json"
 """The settings and the scores, in the model's folder."""
@@ -132,10 +132,11 @@ def fit_mlm(config: FitMlmConfig) -> dict[str, Any]:
 
 
 def _fit(config: FitMlmConfig, plan: dict[str, Any]) -> dict[str, Any]:
-    _hide_progress_bars()
-    tokenizer, teacher = _load_teacher(config)
+    tokenizer, model, teacher = _load(config)
     rows, held_out = _read_rows(config, tokenizer)
-    model = _start(config, teacher, tokenizer, rows)
+    if model is None:
+        student = cut_compact(teacher, config.compact, tokenizer, rows, config.mask_share)
+        model = _fast(student, config.device)
     training = _training(config)
     batches = group_by_length(rows, config.batch_tokens)
     num_steps = max(1, round(len(batches) * config.epochs))
@@ -170,14 +171,6 @@ def _plan(config: FitMlmConfig) -> dict[str, Any]:
     }
 
 
-def _hide_progress_bars() -> None:
-    """Keep transformers' progress bars out of log files."""
-    from transformers.utils import logging
-
-    if not sys.stderr.isatty():
-        logging.disable_progress_bar()
-
-
 def _read_dev(config: FitMlmConfig, dev: str) -> SquadSet:
     return read_contexts(dev, Part(config.part.config, config.dev_split))
 
@@ -200,55 +193,33 @@ def _read_rows(config: FitMlmConfig, tokenizer: Any) -> tuple[list[list[int]], l
     return rows, tokenize_windows(tokenizer, held_out, length)
 
 
-def _load_teacher(config: FitMlmConfig) -> tuple[Any, Any]:
-    """Give the tokenizer and the teacher (or None)."""
-    from transformers import AutoTokenizer
+def _load(config: FitMlmConfig) -> tuple[Any, Any, Any]:
+    """Give the tokenizer, the model to start from (None for `compact`) and the teacher (or None).
 
-    source = config.teacher if config.mlm == "compact" else config.mlm
-    assert source is not None  # checked by the configuration
-    tokenizer = AutoTokenizer.from_pretrained(model_folder(source))
-    if tokenizer.mask_token_id is None:
-        raise ValueError(f"{source}: this tokenizer has no mask token")
-    if config.teacher is None:
-        return tokenizer, None
-    taught = AutoTokenizer.from_pretrained(model_folder(config.teacher))
-    if taught.get_vocab() != tokenizer.get_vocab():
-        raise ValueError(f"{config.teacher} has another vocabulary than {config.mlm}")
-    return tokenizer, _load(config.teacher, config.device)
-
-
-def _load(name: str, device: str) -> Any:
-    import torch
-    from transformers import AutoModelForMaskedLM
-
-    model, found = AutoModelForMaskedLM.from_pretrained(
-        model_folder(name), dtype=torch.float32, output_loading_info=True
-    )
-    if found["missing_keys"]:
-        missing = ", ".join(sorted(found["missing_keys"])[:3])
-        raise ValueError(
-            f"{name}: no masked-LM head (the checkpoint lacks {missing}); pass a masked LM"
-        )
-    return _fast(model, device)
+    Raises:
+        ValueError: what is no masked LM, or a teacher of another vocabulary.
+    """
+    tokenizer = model = teacher = None
+    if config.teacher is not None:
+        tokenizer, teacher = load_masked_lm(config.teacher)
+        _fast(teacher, config.device)
+    if config.mlm != "compact":
+        taught, (tokenizer, model) = tokenizer, load_masked_lm(config.mlm)
+        _fast(model, config.device)
+        if taught and taught.get_vocab() != tokenizer.get_vocab():
+            raise ValueError(f"{config.teacher} has another vocabulary than {config.mlm}")
+    return tokenizer, model, teacher
 
 
-def _fast(model: Any, device: str) -> Any:
+def _fast(model: Any, device: Device) -> Any:
     """Choose the attention: on a CPU the fused one's backward pass takes three times as long."""
-    if pick_device(device) == "cpu":
+    if pick_device(device).type == "cpu":
         model.set_attn_implementation("eager")
     return model
 
 
-def _start(config: FitMlmConfig, teacher: Any, tokenizer: Any, rows: list[list[int]]) -> Any:
-    """Load the model to be trained, or cut it from the teacher."""
-    if config.mlm != "compact":
-        return _load(config.mlm, config.device)
-    student = cut_compact(teacher, config.compact, tokenizer, rows, config.mask_share)
-    return _fast(student, config.device)
-
-
 def _training(config: FitMlmConfig) -> Training:
-    device = pick_device(config.device)
+    device = pick_device(config.device).type
     return Training(
         max_minutes=config.max_minutes,
         learning_rate=config.learning_rate or (8e-4 if config.mlm == "compact" else 5e-5),

@@ -96,9 +96,8 @@ def _machine(config: BenchConfig) -> str:
 
 
 def _place(config: BenchConfig) -> Any:
-    from augment.variants.models import pick_dtype
+    from augment.base.models import pick_device, pick_dtype
     from distill.training.trainer import Place
-    from eval.reading.reader import pick_device
 
     device = pick_device(config.device).type
     return Place(device=device, dtype=pick_dtype(config.dtype, device))

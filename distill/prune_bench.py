@@ -60,11 +60,11 @@ def bench(config: PruneBenchConfig) -> None:
     """Print one table over readers and batches."""
     import torch
 
+    from augment.base.models import model_sha256, pick_device, shown_name
     from distill.training.hardware import describe_hardware
     from distill.training.trainer import Place
     from eval.benches.timing import HEADER
-    from eval.predict import shown_name, weights_sha256
-    from eval.reading.reader import load_checkpoint, pick_device
+    from eval.reading.reader import load_checkpoint
 
     device = pick_device(config.device)
     hardware = describe_hardware(Place(device=device.type, dtype=config.dtype))
@@ -91,8 +91,8 @@ def bench(config: PruneBenchConfig) -> None:
         if config.out is not None:
             record = {
                 "dense": shown_name(config.dense or ""),
-                "dense_sha256": weights_sha256(config.dense or "") or config.dense,
-                "sha256": weights_sha256(config.pruned[0]) or config.pruned[0],
+                "dense_sha256": config.dense and model_sha256(config.dense),
+                "sha256": config.dense and model_sha256(config.pruned[0]),
                 "tokens": config.tokens,
                 "dtype": config.dtype,
                 "threads": torch.get_num_threads(),

@@ -14,10 +14,10 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from augment.base.command import UsageError, run, to_json, versions
+from augment.base.models import Device, model_sha256, shown_name
 from augment.browsing.alignment import share_replaced
-from eval.predict import shown_name, weights_sha256
 from eval.reading.protocol import Protocol
-from eval.reading.reader import Device, Dtype, Reader, find_reader
+from eval.reading.reader import Dtype, Reader, find_reader
 from eval.scoring.submission import signature, write_whole
 from eval.squad_v1 import percent
 from eval.squad_v2 import question_scores
@@ -125,7 +125,7 @@ def _configuration(config: Agreement, protocol: Protocol) -> dict[str, Any]:
         "augmented": shown_name(config.augmented),
         "augmented_sha256": manifest_sha256(config.augmented),
         "model": shown_name(config.model),
-        "model_sha256": weights_sha256(config.model) or config.model,
+        "model_sha256": model_sha256(config.model),
         "sample": config.sample,
         "protocol": asdict(protocol),
         "dtype": config.dtype,

@@ -20,12 +20,12 @@ import numpy as np
 import tyro
 
 from augment.base.command import UsageError, run, to_json, versions
+from augment.base.models import Device, model_sha256, pick_device, shown_name
 from augment.base.paragraphs import raise_faults
 from augment.squad import DEV_PART, Part
-from augment.variants.models import TOKENIZER_AND_CONFIG
 from eval.reading.answers import Answer, Span
 from eval.reading.protocol import Protocol
-from eval.reading.reader import Device, Dtype, Reader, find_reader, pick_device, process_rank
+from eval.reading.reader import Dtype, Reader, find_reader, process_rank
 from eval.scoring.gold import GoldQuestion, read_gold
 from eval.scoring.submission import PREDICT_CONFIG, write_whole
 
@@ -145,27 +145,12 @@ def _identity(config: Predict, dev_sha256: str, may_be_null: bool) -> dict[str, 
     kept = {k: v for k, v in asdict(config).items() if k not in NOT_IDENTITY}
     return {
         **kept,
-        "model_sha256": weights_sha256(config.model) or config.model,
+        "model_sha256": model_sha256(config.model),
         "max_answer_length": config.rules.max_answer_length,
         "dev_sha256": dev_sha256,
         "answers_may_be_null": may_be_null,
         "protocol_signature": f"{config.rules.signature()},dtype={config.dtype}",
     }
-
-
-def weights_sha256(model: str | Path) -> str | None:
-    """Hash a checkpoint folder's configuration, tokenizer and weights; None for a hub id."""
-    folder = Path(model)
-    if not folder.is_dir():
-        return None
-    digest = hashlib.sha256()
-    for path in sorted(folder.iterdir()):
-        weights = path.suffix in (".safetensors", ".bin")
-        if (weights or path.name in TOKENIZER_AND_CONFIG) and path.is_file():
-            with path.open("rb") as file:
-                one = hashlib.file_digest(file, "sha256").hexdigest()
-            digest.update(f"{path.name} {one}\n".encode())
-    return digest.hexdigest()
 
 
 def _finished(config: Predict, identity: Mapping[str, Any]) -> dict[str, str] | None:
@@ -254,11 +239,6 @@ def _write(config: Predict, files: Mapping[str, str], record: Mapping[str, Any])
     names = {"model": shown_name(config.model), "dev": shown_name(config.dev)}
     made = {**record, **names, "files": hashes, "versions": versions()}
     write_whole(config.out / PREDICT_CONFIG, to_json(made))
-
-
-def shown_name(source: str | Path) -> str:
-    """Leave this machine's folders out of a record that travels with the predictions."""
-    return Path(source).resolve().name if Path(source).exists() else str(source)
 
 
 def _dump(value: Mapping[str, Any]) -> str:

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from augment.base.command import UsageError
+from augment.base.models import model_sha256
 from augment.build import BuildConfig, build
 from eval.agreement import (
     Agreement,
@@ -16,7 +17,6 @@ from eval.agreement import (
     pick_rows,
     table,
 )
-from eval.predict import weights_sha256
 from eval.reading.protocol import Protocol
 from eval.reading.reader import Reader
 from tests.small_sets import small_set
@@ -117,7 +117,7 @@ def test_the_file_says_how_the_figures_were_made(tmp_path, glove_file, monkeypat
     text = written.read_text()
     made = json.loads(text)["configuration"]
     assert (made["augmented"], made["model"], made["sample"]) == ("set", "bert", 2)
-    assert (made["dtype"], made["model_sha256"]) == ("float32", weights_sha256(model))
+    assert (made["dtype"], made["model_sha256"]) == ("float32", model_sha256(model))
     assert made["protocol"]["max_answer_length"] == 30
     assert str(tmp_path) not in text
 

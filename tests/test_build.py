@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from augment.base.command import UsageError
@@ -19,6 +20,8 @@ from augment.base.folders import claimed
 from augment.build import BuildConfig, build
 from augment.check import check
 from augment.shards import read_manifest, read_rows
+from augment.variants.masked_lm import MaskedLMSettings
+from augment.variants.store import CandidateStore, compute_part, neighbour_part
 from tests.small_sets import CONTEXT, question, small_set, squad
 
 ROOT = Path(__file__).parents[1]
@@ -170,6 +173,21 @@ def test_a_damaged_part_of_the_store_is_named(config: BuildConfig, tmp_path: Pat
     part.write_bytes(content)
     with pytest.raises(ValueError, match=f"{part.name}: damaged"):
         build(replace(config, out=tmp_path / "other", candidates=config.candidates_folder))
+
+
+def test_parts_that_disagree_are_named() -> None:
+    settings = {"masking": "spread", "words": "all", "batch_tokens": 64, "device_class": "cpu"}
+    rule = MaskedLMSettings(num_candidates=2, dtype="float32", **settings)  # type: ignore[arg-type]
+    part = compute_part(["a bee"], None, rule)
+    words = [neighbour_part({"bee": near}) for near in (["bird", "fly"], ["fly", "bird"])]
+    CandidateStore([part, part], words[:1] * 2)
+    with pytest.raises(ValueError, match=r"other candidates than in .* delete one of the two"):
+        CandidateStore([part], words)
+    other = part.set_column(
+        part.schema.get_field_index("start"), "start", pa.array([[0, 3]], pa.list_(pa.int32()))
+    ).replace_schema_metadata({"file": "there.arrow"})
+    with pytest.raises(ValueError, match=r"there.arrow: other candidates than in memory"):
+        CandidateStore([part, other], None)
 
 
 def test_two_builds_at_once_are_refused(config: BuildConfig) -> None:

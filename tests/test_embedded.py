@@ -9,12 +9,12 @@ import pytest
 import torch
 from transformers import AutoModelForMaskedLM, AutoTokenizer
 
+from augment.base.models import EMBEDDED
 from augment.build import BuildConfig, build
 from augment.fitting.masked_batches import group_by_length, measure, tokenize_windows
 from augment.shards import open_shards
 from augment.squad import read_squad
 from augment.variants.glove import load_vectors
-from augment.variants.models import EMBEDDED
 from tests.word_pairs import share_in_order
 
 MODEL_FILES = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json")

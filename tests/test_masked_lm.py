@@ -1,5 +1,6 @@
 """Candidates from a masked LM, on random models of both tokenizer families."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -151,12 +152,14 @@ def test_ties_go_to_the_lower_token(bert: MaskedLM, tiny_bert: Path) -> None:
 
 
 def test_a_model_without_a_mask_token_is_refused(tiny_bert: Path, tmp_path: Path) -> None:
-    from transformers import AutoModelForMaskedLM, AutoTokenizer
+    from transformers import AutoTokenizer
 
+    folder = shutil.copytree(tiny_bert, tmp_path / "unmasked")
     tokenizer = AutoTokenizer.from_pretrained(tiny_bert)
     tokenizer.mask_token = None
-    with pytest.raises(ValueError, match="has no mask token"):
-        MaskedLM(AutoModelForMaskedLM.from_pretrained(tiny_bert), tokenizer, "cpu", "float32")
+    tokenizer.save_pretrained(folder)
+    with pytest.raises(ValueError, match="unmasked: this tokenizer has no mask token"):
+        MaskedLM.load(str(folder))
 
 
 @pytest.mark.slow
@@ -179,9 +182,17 @@ def test_spread_agrees_with_one_on_real_text(shared: Path) -> None:
     assert sum(common) / len(common) > 0.8
 
 
-def test_another_models_tokenizer_is_refused(tiny_bert: Path, tiny_roberta: Path) -> None:
-    from transformers import AutoModelForMaskedLM, AutoTokenizer
-
-    model = AutoModelForMaskedLM.from_pretrained(tiny_bert)
-    with pytest.raises(ValueError, match="this tokenizer is another model's"):
-        MaskedLM(model, AutoTokenizer.from_pretrained(tiny_roberta), "cpu", "float32")
+def test_a_tokenizer_that_is_not_the_models_is_refused(
+    tiny_bert: Path, tiny_roberta: Path, tmp_path: Path
+) -> None:
+    other = shutil.copytree(tiny_bert, tmp_path / "other")
+    without = shutil.copytree(tiny_bert, tmp_path / "without")
+    for folder in (other, without):
+        for path in folder.glob("*token*"):
+            path.unlink()
+    for path in tiny_roberta.glob("*token*"):
+        shutil.copy(path, other)
+    with pytest.raises(ValueError, match=r"other: a tokenizer of .* tokens for a model of"):
+        MaskedLM.load(str(other))
+    with pytest.raises(ValueError, match=r"without: a tokenizer of 5 tokens for a model of"):
+        MaskedLM.load(str(without))

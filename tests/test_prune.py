@@ -18,6 +18,7 @@ from transformers import (
 )
 
 from augment.base.command import UsageError
+from augment.base.models import model_sha256
 from distill.models.student import make_student
 from distill.prune import Pruner, compact, load_pruned, save_pruned
 from distill.prune.masks import straight_through_mask
@@ -30,7 +31,6 @@ from distill.prune.schedule import regularization_at, threshold_at
 from distill.prune_bench import HEADS_KEPT, PruneBenchConfig, bench, published_shape
 from distill.prune_compact import CompactConfig, compact_reader
 from distill.recipes import PruningStage
-from eval.predict import weights_sha256
 from eval.reading.encoder import KINDS, dense_shape, parts_of
 from eval.reading.pruned import PrunedLayer, describe, resize
 from eval.reading.reader import load_checkpoint
@@ -527,7 +527,7 @@ def test_speed_is_compared_in_turns(tmp_path, capsys):
     shown = capsys.readouterr().out
     assert "| pruned, batch 2 |" in shown
     found = json.loads(out.read_text())
-    assert found["sha256"] == weights_sha256(tmp_path / "pruned")
+    assert found["sha256"] == model_sha256(tmp_path / "pruned")
     assert [len(batch["ratios"]) for batch in found["batches"].values()] == [3, 3]
     for wrong, message in (
         ({"pruned": ("x",)}, "--dense"),

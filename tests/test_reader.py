@@ -3,8 +3,8 @@
 import pytest
 
 from augment.base.command import UsageError
+from augment.base.models import pick_device
 from eval.predict import Protocol, Reader
-from eval.reading.reader import pick_device
 from eval.reading.windows import cut_windows
 from tests.tiny_readers import CONTEXTS, save_bert
 

@@ -1,25 +1,34 @@
 """Whole recipes on small models: every stage, every kind of model, kills, processes, errors."""
 
+import hashlib
 import json
 import os
 import signal
 import subprocess
 import sys
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import AutoModelForQuestionAnswering, BertModel, RobertaForMaskedLM
+from transformers import (
+    AutoModelForQuestionAnswering,
+    BertModel,
+    PreTrainedModel,
+    RobertaForMaskedLM,
+)
 
+from augment.base import commit
 from augment.base.command import UsageError
+from augment.base.models import model_sha256
 from augment.base.records import differences
 from augment.build import BuildConfig, build
 from distill.recipes import find_recipe, haystack_fidelity
 from distill.training.job import plan_of
 from distill.training.stages import distil
-from eval.predict import Protocol, Reader, weights_sha256
+from eval.predict import Protocol, Reader
 from tests import tiny_distil
 from tests.tiny_distil import job, rows, shrink, two_stages
 
@@ -228,7 +237,42 @@ def test_killed_after_its_record_was_written(tmp_path, data, monkeypatch):
             distil(run)
     record = distil(run)
     made = json.loads((tmp_path / "out/eval/predict.json").read_text())
-    assert made["model_sha256"] == record["weights_sha256"] == weights_sha256(tmp_path / "out")
+    assert made["model_sha256"] == record["weights_sha256"] == model_sha256(tmp_path / "out")
+
+
+def test_every_shard_is_hashed_once_and_every_teacher_loaded_once(tmp_path, data, monkeypatch):
+    teachers = [tiny_distil.bert(tmp_path / name, seed=seed) for seed, name in enumerate("ab")]
+    config = BuildConfig(
+        train=data,
+        out=tmp_path / "set",
+        mlm="embedded",
+        glove="none",
+        copies_per_example=2,
+        num_shards=2,
+        num_workers=1,
+    )
+    build(config)
+    recipe = two_stages(teachers[0])
+    stages = (*recipe.stages, replace(recipe.stages[1], teacher=teachers[1]))
+    hashed, loaded = Counter(), Counter()
+    digest, load = hashlib.file_digest, PreTrainedModel.from_pretrained.__func__
+
+    def count_digest(file, name):
+        hashed[file.name] += 1
+        return digest(file, name)
+
+    def count_load(cls, folder, **options):
+        loaded[str(folder)] += 1
+        return load(cls, folder, **options)
+
+    monkeypatch.setattr(commit, "_hashes", {})
+    monkeypatch.setattr(hashlib, "file_digest", count_digest)
+    monkeypatch.setattr(PreTrainedModel, "from_pretrained", classmethod(count_load))
+    distil(job(replace(recipe, stages=stages), tmp_path / "out", str(config.out), max_steps=1))
+    shards = [str(path) for path in sorted((config.out / "data").iterdir())]
+    assert [hashed[path] for path in shards] == [1, 1]
+    assert [loaded[teacher] for teacher in teachers] == [1, 1]
+    assert {hashed[f"{teacher}/model.safetensors"] for teacher in teachers} == {1}
 
 
 def test_a_loss_that_explodes_is_an_error(tmp_path, data):
@@ -436,7 +480,7 @@ def impossible_questions_in_squad_1(tmp_path, data):
 
 
 def no_such_teacher(tmp_path, data):
-    return job(two_stages("./teacher"), tmp_path / "out", data), "teacher.*--teacher or --student"
+    return job(two_stages("./teacher"), tmp_path / "out", data), "teacher: no such model folder"
 
 
 def foreign_folder(tmp_path, data):

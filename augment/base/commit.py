@@ -70,7 +70,15 @@ def remove_leftovers(folder: Path, older_than: float = 0) -> int:
     return removed
 
 
+_hashes: dict[Path, tuple[tuple[int, ...], str]] = {}
+
+
 def file_sha256(path: Path) -> str:
-    """Hash a file's bytes."""
+    """Hash a file's bytes: once in a process, and again where it changed meanwhile."""
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        now = os.fstat(file.fileno())
+        stamp = now.st_dev, now.st_ino, now.st_size, now.st_mtime_ns, now.st_ctime_ns
+        known = _hashes.get(path)
+        if known is None or known[0] != stamp:
+            known = _hashes[path] = stamp, hashlib.file_digest(file, "sha256").hexdigest()
+    return known[1]

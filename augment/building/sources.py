@@ -5,12 +5,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from augment.base.command import existing_file
+from augment.base.models import (
+    EMBEDDED,
+    Device,
+    model_folder,
+    model_sha256,
+    pick_device,
+    pick_dtype,
+    shown_name,
+)
 from augment.squad import SquadSet
 from augment.variants.glove import Vectors, load_vectors
 from augment.variants.keep_list import keep_list
 from augment.variants.masked_lm import MaskedLMSettings
 from augment.variants.masking import MaskingRule
-from augment.variants.models import EMBEDDED, model_folder, model_sha256, pick_device, pick_dtype
 from augment.variants.scripts import check_language
 from augment.variants.words import ENGLISH, WordRule
 
@@ -48,7 +56,7 @@ def find_model(
     masking: MaskingRule = "spread",
     words: WordRule = "content",
     batch_tokens: int | None = None,
-    device: str = "auto",
+    device: Device = "auto",
     dtype: str = "auto",
     language: str = ENGLISH,
 ) -> Model:
@@ -60,7 +68,7 @@ def find_model(
     """
     if language != ENGLISH:
         check_language(language)
-    device_class = "cpu" if name == "none" else pick_device(device)
+    device_class = "cpu" if name == "none" else pick_device(device).type
     settings = MaskedLMSettings(
         num_candidates=num_candidates,
         masking=masking,
@@ -73,8 +81,7 @@ def find_model(
     if name == "none":
         return Model(name, None, None, settings)
     folder = model_folder(name)
-    shown = folder.resolve().name if Path(name).is_dir() else name
-    return Model(shown, folder, model_sha256(folder), settings)
+    return Model(shown_name(name), folder, model_sha256(folder), settings)
 
 
 def find_vectors(

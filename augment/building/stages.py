@@ -30,7 +30,7 @@ def compute_candidates(
     for parts in (contexts, neighbours):
         if parts and parts.folder.is_dir():
             remove_leftovers(parts.folder, ABANDONED_SECONDS)
-    missing = sorted(CandidateStore(contexts, None).missing(texts), key=len)
+    missing = sorted(CandidateStore(contexts.read(), None).missing(texts), key=len)
     groups = [
         missing[at : at + CONTEXTS_PER_PART] for at in range(0, len(missing), CONTEXTS_PER_PART)
     ]
@@ -41,7 +41,7 @@ def compute_candidates(
     for _ in _progress(done, "candidates", "context", len(missing)):
         pass
     if neighbours and sources.vectors:
-        unknown = CandidateStore(contexts, neighbours).unknown_words(texts)
+        unknown = CandidateStore(contexts.read(), neighbours.read()).unknown_words(texts)
         if unknown:
             settings = sources.model.settings
             found = find_neighbours(
@@ -102,7 +102,7 @@ def set_up_shards(
     incomplete: Path, plan: dict[str, Any], contexts: Parts, neighbours: Parts | None, device: str
 ) -> Callable[[tuple[str, Sequence[Paragraph]]], int]:
     """Open the candidates in a worker; give the function that writes one shard and its receipt."""
-    store = CandidateStore(contexts, neighbours)
+    store = CandidateStore(contexts.read(), neighbours.read() if neighbours else None)
 
     def write(task: tuple[str, Sequence[Paragraph]]) -> int:
         name, paragraphs = task

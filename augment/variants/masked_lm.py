@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from augment.base.checkpoints import check_whole, load_model, load_tokenizer
 from augment.variants.masking import MaskingRule, Row, one_piece_words, plan_rows, windows
-from augment.variants.models import model_folder
 from augment.variants.offsets import check_offsets, trimmed
 from augment.variants.vocabulary import read_vocabulary
 from augment.variants.words import ENGLISH, Span, WordRule, kind_of, replaceable_words
@@ -63,10 +63,6 @@ class MaskedLM:
     ) -> None:
         import torch
 
-        if tokenizer.mask_token_id is None:
-            raise ValueError(f"{tokenizer.name_or_path}: this tokenizer has no mask token")
-        if not tokenizer.is_fast:
-            raise ValueError(f"{tokenizer.name_or_path}: a fast tokenizer is needed for spans")
         check_offsets(tokenizer)
         tokenizer.split_special_tokens = True  # "[MASK]" in a text is text
         self.tokenizer = tokenizer
@@ -79,12 +75,6 @@ class MaskedLM:
         self.vocabulary = read_vocabulary(tokenizer, language)
         if model.get_output_embeddings() is None:
             raise ValueError(f"{type(model).__name__}: a masked-LM head of an unsupported build")
-        num_rows = model.get_output_embeddings().weight.shape[0]
-        if len(self.vocabulary.texts) > num_rows:
-            raise ValueError(
-                f"{tokenizer.name_or_path}: {len(self.vocabulary.texts)} tokens, but the model has "
-                f"{num_rows}; this tokenizer is another model's"
-            )
         if device == "cpu" and dtype == "bfloat16" and model._supports_attention_backend:
             from augment.variants.attention import register
 
@@ -98,27 +88,11 @@ class MaskedLM:
         """Load a masked LM from a folder, a hub id, or `embedded`.
 
         Raises:
-            ValueError: the tokenizer has no mask token, the weights are damaged or lack a head, or
-                the head is of an unknown build.
+            ValueError: what `load_masked_lm` refuses, or a head of an unknown build.
             OSError: nothing of that name.
         """
-        import torch
-        from safetensors import SafetensorError
-        from transformers import AutoModelForMaskedLM, AutoTokenizer
-        from transformers.utils import logging
-
-        logging.disable_progress_bar()
-        folder = model_folder(name)
-        try:
-            model, found = AutoModelForMaskedLM.from_pretrained(
-                folder, dtype=torch.float32, use_safetensors=True, output_loading_info=True
-            )
-        except SafetensorError as error:
-            raise ValueError(f"{name}: damaged weights ({error}); fetch the model again") from error
-        if found["missing_keys"]:
-            missing = ", ".join(sorted(found["missing_keys"])[:3])
-            raise ValueError(f"{name}: no masked LM, its weights lack {missing}; pass one that is")
-        return cls(model, AutoTokenizer.from_pretrained(folder), device, dtype, language)
+        tokenizer, model = load_masked_lm(name)
+        return cls(model, tokenizer, device, dtype, language)
 
     def candidates(
         self, contexts: Sequence[str], words: Sequence[Sequence[Span]], settings: MaskedLMSettings
@@ -303,6 +277,21 @@ class MaskedLM:
             raise ValueError(f"{type(model).__name__}: a masked-LM head of an unsupported build")
         self.head.to(self.device)
         self.encoder.to(self.device, dtype)
+
+
+def load_masked_lm(name: str) -> tuple[Any, Any]:
+    """Load a masked LM and its tokenizer, float32, in eval mode.
+
+    Raises:
+        ValueError: no masked LM, or a tokenizer that is not its own or has no mask token.
+        OSError: nothing of that name.
+    """
+    tokenizer = load_tokenizer(name)
+    if tokenizer.mask_token_id is None:
+        raise ValueError(f"{name}: this tokenizer has no mask token")
+    model, missing = load_model("AutoModelForMaskedLM", name)
+    check_whole(name, missing, "it is no masked LM; pass one that is")
+    return tokenizer, model
 
 
 def words_alone(

@@ -9,6 +9,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,8 @@ VERSION = 2
 """Raised whenever the same inputs and settings would give other candidates."""
 MASKED_LM = 1
 GLOVE = 2
+FILE = b"file"
+"""Key of a read part's metadata: where it lies."""
 SOURCE_NAMES = {MASKED_LM: "masked_lm", GLOVE: "glove"}
 
 
@@ -75,7 +78,8 @@ class Parts:
         for path in sorted(self.folder.glob("*.arrow")):
             if file_sha256(path)[:32] != path.stem:
                 raise ValueError(f"{path}: damaged; delete it, it will be computed again")
-            tables.append(pa.ipc.open_file(pa.memory_map(str(path))).read_all())
+            table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
+            tables.append(table.replace_schema_metadata({FILE: str(path)}))
         return tables
 
 
@@ -165,6 +169,7 @@ class _Part:
 
     def __init__(self, table: pa.Table) -> None:
         columns = {name: table[name].combine_chunks() for name in table.column_names}
+        self.file = _file_of(table)
         self.keys = columns["context"].to_pylist()
         self.num_words = columns["num_words"].to_pylist()
         self.starts = columns["start"].values.to_numpy()
@@ -175,22 +180,47 @@ class _Part:
         self.by_word = columns["start"].offsets.to_numpy()
         self.by_option = columns["options"].offsets.to_numpy()
 
+    def row(self, row: int) -> list[tuple[int, int, tuple[str, ...] | None]]:
+        """Give a context's words: start, end, candidates; None for those that GloVe replaces."""
+        at = slice(self.by_word[row], self.by_word[row + 1])
+        words = zip(
+            *(a[at].tolist() for a in (self.starts, self.ends, self.num_options)), strict=True
+        )
+        ids = iter(self.options[self.by_option[row] : self.by_option[row + 1]].tolist())
+        return [
+            (start, end, tuple(self.texts[i] for i in islice(ids, n)) if n >= 0 else None)
+            for start, end, n in words
+        ]
+
+
+def _file_of(table: pa.Table) -> str:
+    file: bytes = (table.schema.metadata or {}).get(FILE, b"memory")
+    return file.decode()
+
 
 class CandidateStore:
-    """Candidates of contexts and neighbours of words, read from a store's parts."""
+    """Candidates of contexts and neighbours of words, from parts on disk or in memory."""
 
-    def __init__(self, contexts: Parts, neighbours: Parts | None) -> None:
+    def __init__(self, contexts: Iterable[pa.Table], neighbours: Iterable[pa.Table] | None) -> None:
+        """Take the parts.
+
+        Raises:
+            ValueError: two parts say different things of one context or word.
+        """
         self._where: dict[bytes, tuple[_Part, int]] = {}
-        for table in contexts.read():
+        for table in contexts:
             part = _Part(table)
-            self._where.update((key, (part, row)) for row, key in enumerate(part.keys))
+            for row, key in enumerate(part.keys):
+                other, there = self._where.setdefault(key, (part, row))
+                if other is not part and other.row(there) != part.row(row):
+                    raise ValueError(_disagree(other.file, part.file))
         self._neighbours: dict[str, tuple[str, ...]] = {}
         self._has_neighbours = neighbours is not None
-        for table in neighbours.read() if neighbours else []:
+        for table in neighbours or ():
             columns = table["word"].to_pylist(), table["neighbours"].to_pylist()
-            self._neighbours.update(
-                (word, tuple(near)) for word, near in zip(*columns, strict=True)
-            )
+            for word, near in zip(*columns, strict=True):
+                if self._neighbours.setdefault(word, tuple(near)) != tuple(near):
+                    raise ValueError(_disagree("an earlier part", _file_of(table)))
 
     def missing(self, contexts: Iterable[str]) -> list[str]:
         """Give the distinct contexts that have no candidates yet, in order."""
@@ -219,18 +249,18 @@ class CandidateStore:
             KeyError: the context, or one of its words, was never computed.
         """
         part, row = self._where[context_key(context)]
-        at = slice(part.by_word[row], part.by_word[row + 1])
-        words = zip(
-            *(a[at].tolist() for a in (part.starts, part.ends, part.num_options)), strict=True
-        )
-        ids = part.options[part.by_option[row] : part.by_option[row + 1]].tolist()
-        slots, used = [], 0
-        for start, end, number in words:
-            if number >= 0:
-                options = tuple(part.texts[i] for i in ids[used : used + number])
-                used += number
+        slots = []
+        for start, end, options in part.row(row):
+            if options is not None:
                 slots.append(Slot(start, end, options, MASKED_LM if options else 0))
             else:
                 near = self._neighbours[context[start:end]] if self._has_neighbours else ()
                 slots.append(Slot(start, end, near, GLOVE if near else 0))
         return slots
+
+
+def _disagree(one: str, other: str) -> str:
+    return (
+        f"{other}: other candidates than in {one} for the same text, as from another kind of "
+        "processor; delete one of the two"
+    )

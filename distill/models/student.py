@@ -6,21 +6,19 @@ of hidden states is any encoder.
 
 import copy
 import json
-import os
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import nn
-from transformers import AutoConfig, AutoModel, AutoModelForQuestionAnswering, AutoTokenizer
-from transformers.utils import logging
 
+from augment.base.checkpoints import check_whole, load_config, load_model, load_tokenizer
 from eval.reading.encoder import layers_of, named_layers
 from eval.reading.pruned import is_pruned, load_pruned, mark, resize
-from eval.reading.reader import _damage_named, load_checkpoint
+from eval.reading.reader import load_checkpoint
 
+FETCH = "fetch it again, or name another"
 FROM_TEACHER = "teacher:"
 
 
@@ -43,18 +41,18 @@ def make_student(spec: str, teacher: Any, seed: int, allow_bin: bool = False) ->
         if teacher is None:
             raise ValueError(f"student {spec}: no teacher to take layers from")
         return _cut_out(teacher, _parse_layers(spec, len(layers_of(teacher))))
-    if _is_pruned(spec):
+    if is_pruned(load_config(spec)):
         return load_pruned(spec, allow_bin=allow_bin).train()
-    model, missing = _load(AutoModelForQuestionAnswering, spec, allow_bin)
+    model, missing = load_model("AutoModelForQuestionAnswering", spec, allow_bin=allow_bin)
     head = find_span_head(model, spec)
     new = {name for name in missing if name.startswith("qa_outputs.")}
-    _check_whole(spec, missing - new)
+    check_whole(spec, missing - new, FETCH)
     if new:
         print(f"{spec}: no span head; a new one is drawn by seed {seed}", file=sys.stderr)
         draw = torch.Generator().manual_seed(seed)
         nn.init.normal_(head.weight, std=model.config.initializer_range, generator=draw)
         nn.init.zeros_(head.bias)
-    return model
+    return model.train()
 
 
 def load_teacher(name: str, *, span_head: bool, allow_bin: bool = False) -> tuple[Any, Any]:
@@ -76,16 +74,15 @@ def load_teacher(name: str, *, span_head: bool, allow_bin: bool = False) -> tupl
         tokenizer, model = load_checkpoint(name, dtype="float32", allow_bin=allow_bin)
         find_span_head(model, name)
     else:
-        tokenizer = AutoTokenizer.from_pretrained(name)
-        if not tokenizer.is_fast:
-            raise ValueError(f"{name}: no fast tokenizer; this needs its tokenizer.json")
-        if _is_pruned(name):
+        tokenizer = load_tokenizer(name)
+        if is_pruned(load_config(name)):
             reader = load_pruned(name, allow_bin=allow_bin)
             model = reader.base_model
             model.pruned = reader.pruned
         else:
-            model, missing = _load(AutoModel, name, allow_bin)
-            _check_whole(name, {key for key in missing if not key.startswith("pooler.")})
+            model, missing = load_model("AutoModel", name, allow_bin=allow_bin)
+            needed = {key for key in missing if not key.startswith("pooler.")}
+            check_whole(name, needed, FETCH)
         if getattr(model, "pooler", None) is not None:
             model.pooler = None
     return tokenizer, model.eval().requires_grad_(False)
@@ -174,11 +171,6 @@ def find_span_head(model: Any, name: str) -> nn.Linear:
     return head
 
 
-def _is_pruned(name: str) -> bool:
-    with _damage_named(name, "configuration"):
-        return is_pruned(AutoConfig.from_pretrained(name))
-
-
 def _parse_layers(spec: str, num_layers: int) -> tuple[int, ...]:
     try:
         layers = tuple(int(layer) for layer in spec.removeprefix(FROM_TEACHER).split(","))
@@ -231,47 +223,3 @@ def _text_rules(tokenizer: Any) -> dict[str, str]:
     (found["pre_tokenizer"] or {}).pop("trim_offsets", None)  # moves offsets alone
     found["merges"] = rules["model"].get("merges")
     return {name: json.dumps(rule, sort_keys=True) for name, rule in found.items()}
-
-
-def _load(auto_class: Any, name: str, allow_bin: bool) -> tuple[Any, set[str]]:
-    """Load a model, with the names of the weights that its checkpoint lacks."""
-    if not sys.stderr.isatty():
-        logging.disable_progress_bar()
-    os.environ.setdefault("DISABLE_SAFETENSORS_CONVERSION", "1")  # no bot's files by the back door
-    with _damage_named(name, "configuration"):
-        config = AutoConfig.from_pretrained(name)
-    arguments = {"config": config, "dtype": torch.float32, "output_loading_info": True}
-    with _quiet(), _damage_named(name, "weights"):
-        try:
-            model, found = auto_class.from_pretrained(name, use_safetensors=True, **arguments)
-        except OSError as error:
-            if not allow_bin:
-                raise OSError(
-                    f"{name}: no weights as safetensors ({error}); if there is a "
-                    "pytorch_model.bin that you trust, pass --allow-bin"
-                ) from error
-            print(f"{name}: reading pytorch_model.bin (pickled), as allowed", file=sys.stderr)
-            model, found = auto_class.from_pretrained(
-                name, use_safetensors=False, weights_only=True, **arguments
-            )
-    return model, set(found["missing_keys"])
-
-
-def _check_whole(name: str, missing: set[str]) -> None:
-    if missing:
-        shown = ", ".join(sorted(missing)[:5])
-        raise ValueError(
-            f"{name}: the checkpoint lacks {len(missing)} weights of its encoder: {shown}; fetch "
-            "it again, or name another"
-        )
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep transformers from listing missing and unread weights: what matters is checked here."""
-    before = logging.get_verbosity()
-    logging.set_verbosity_error()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(before)

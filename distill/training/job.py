@@ -11,15 +11,14 @@ from typing import Any, Literal
 
 from augment.base.command import UsageError
 from augment.base.folders import OutFolder
+from augment.base.models import model_sha256, pick_device, pick_dtype, shown_name
 from augment.squad import DEV_PART, TRAIN_PART, OnBadAnswer, Part
-from augment.variants.models import pick_dtype
 from distill.cards.measured import TRAINING, read_json
 from distill.models.student import FROM_TEACHER
 from distill.recipes import Recipe, Stage
 from distill.rows.features import Source, find_source
 from distill.training.trainer import Place
-from eval.predict import shown_name, weights_sha256
-from eval.reading.reader import find_reader, pick_device
+from eval.reading.reader import find_reader
 from eval.reading.windows import WindowRule
 from eval.scoring.gold import read_gold
 
@@ -196,13 +195,13 @@ def plan_of(job: Job, sources: Sequence[Source]) -> dict[str, Any]:
     """Gather what decides the result."""
     recipe = job.recipe
     models = {
-        f"stages.{index}.teacher": model_identity(stage.teacher)
+        f"stages.{index}.teacher": model_sha256(stage.teacher)
         for index, stage in enumerate(recipe.stages)
         if stage.teacher
     }
     student = recipe.student
     if not student.startswith(FROM_TEACHER):
-        models["student"], student = model_identity(student), shown_name(student)
+        models["student"], student = model_sha256(student), shown_name(student)
     stages = [shown_stage(stage) for stage in recipe.stages]
     plan = {
         "recipe": {**asdict(recipe), "student": student, "stages": stages},
@@ -219,23 +218,3 @@ def shown_stage(stage: Stage) -> dict[str, Any]:
     """Name the teacher by its folder's name alone: the rest is this machine's."""
     teacher = None if stage.teacher is None else shown_name(stage.teacher)
     return {**asdict(stage), "teacher": teacher}
-
-
-def model_identity(name: str) -> str:
-    """Give the hash of a checkpoint folder's files, or the commit of a hub repository.
-
-    Raises:
-        FileNotFoundError: nothing of that name.
-    """
-    folder_hash = weights_sha256(name)
-    if folder_hash is not None:
-        return folder_hash
-    from transformers import AutoConfig
-
-    try:
-        return str(AutoConfig.from_pretrained(name)._commit_hash)
-    except OSError as error:
-        raise FileNotFoundError(
-            f"{name}: no such folder, and no model hub gave it; name a folder or a hub id with "
-            "--teacher or --student"
-        ) from error

@@ -1,10 +1,11 @@
 """Load the models of a training before it starts: do they exist, fit, and agree?"""
 
+from collections.abc import Mapping
 from typing import Any
 
-from transformers import AutoTokenizer
-
+from augment.base.checkpoints import load_tokenizer
 from augment.base.command import UsageError
+from augment.base.models import model_sha256
 from distill.models.student import (
     FROM_TEACHER,
     check_layer_map,
@@ -20,7 +21,50 @@ from eval.reading.encoder import layers_of, parts_of, positions_of
 from eval.scoring.gold import read_gold
 
 
-def check_models(job: Job) -> tuple[Any, Any]:
+class Teachers:
+    """The teachers of a job: each loaded once, and kept while a stage is left that needs it."""
+
+    def __init__(self, job: Job, models: Mapping[str, str]) -> None:
+        """Take a job and, from its plan, the hashes of the models."""
+        self._stages = job.recipe.stages
+        self._allow_bin = job.allow_bin
+        self._models = models
+        self._loaded: dict[str, tuple[Any, Any]] = {}
+        student = job.recipe.student.startswith(FROM_TEACHER)
+        self._readers = {stage.teacher for stage in self._stages if stage.kind == "prediction"}
+        self._readers |= {self._stages[-1].teacher} if student else set()
+
+    def get(self, index: int) -> tuple[Any, Any]:
+        """Give the tokenizer and the model of a stage's teacher, on the CPU if it is new.
+
+        Raises:
+            RuntimeError: it changed after it was hashed.
+        """
+        name = self._stages[index].teacher
+        assert name is not None  # seen to by the callers
+        if name not in self._loaded:
+            self._loaded[name] = load_teacher(
+                name, span_head=name in self._readers, allow_bin=self._allow_bin
+            )
+            if model_sha256(name) != self._models[f"stages.{index}.teacher"]:
+                raise RuntimeError(f"{name}: changed since this run began; start anew")
+        return self._loaded[name]
+
+    def take(self, index: int, tokenizer: Any) -> tuple[Any, Any]:
+        """Give what a stage tokenises and learns with, and forget what no later stage needs.
+
+        Where nobody teaches, that is `tokenizer` and None.
+        """
+        stage = self._stages[index]
+        if stage.teacher is None:
+            return tokenizer, None
+        found = self.get(index)
+        if stage.teacher not in {later.teacher for later in self._stages[index + 1 :]}:
+            del self._loaded[stage.teacher]
+        return found[0], None if stage.kind == "supervised" else found[1]
+
+
+def check_models(job: Job, teachers: Teachers) -> tuple[Any, Any]:
     """Load every model once, before hours are spent.
 
     Returns:
@@ -32,20 +76,18 @@ def check_models(job: Job) -> tuple[Any, Any]:
     """
     recipe = job.recipe
     _check_dev(job)
-    student, tokenizer = _new_student(job)
+    student, tokenizer = _new_student(job, teachers)
     num_layers = len(layers_of(student))
-    _check_fit(job, student, tokenizer, recipe.student)
+    _check_length(job, student, tokenizer, recipe.student)
     _check_pruning(job, student)
     pruned = hasattr(student, "pruned")
     for index, stage in enumerate(recipe.stages):
         pruned = pruned or isinstance(stage, PruningStage)
         if stage.teacher is None:
             continue
-        teacher_tokenizer, teacher = load_teacher(
-            stage.teacher, span_head=stage.kind == "prediction", allow_bin=job.allow_bin
-        )
+        teacher_tokenizer, teacher = teachers.get(index)
         check_same_tokenizer(teacher_tokenizer, tokenizer, (stage.teacher, recipe.student))
-        _check_fit(job, teacher, teacher_tokenizer, stage.teacher)
+        _check_length(job, teacher, teacher_tokenizer, stage.teacher)
         if stage.kind == "intermediate":
             settle_layer_map(stage, num_layers, teacher)
             if stage.attention_weight and (pruned or hasattr(teacher, "pruned")):
@@ -99,14 +141,8 @@ def _check_dev(job: Job) -> None:
         )
 
 
-def _check_fit(job: Job, model: Any, tokenizer: Any, name: str) -> None:
-    """See that windows fit the positions, and that the tokenizer is the model's."""
-    size = model.config.vocab_size
-    if not size / 2 < len(tokenizer) <= size:  # transformers makes one up where there is none
-        raise ValueError(
-            f"{name}: a vocabulary of {len(tokenizer):,} tokens for a model of {size:,}; are its "
-            "tokenizer's files there?"
-        )
+def _check_length(job: Job, model: Any, tokenizer: Any, name: str) -> None:
+    """See that windows fit the positions."""
     limits = (positions_of(model.config), tokenizer.model_max_length)
     limit = min(limit for limit in limits if limit)
     if job.recipe.max_seq_length > limit:
@@ -124,7 +160,7 @@ def settle_layer_map(stage: Stage, num_layers: int, teacher: Any) -> tuple[int, 
     return layer_map
 
 
-def _new_student(job: Job) -> tuple[Any, Any]:
+def _new_student(job: Job, teachers: Teachers) -> tuple[Any, Any]:
     """Make the student as it is before the first stage; with its tokenizer."""
     spec = job.recipe.student
     teacher, source = None, spec
@@ -132,6 +168,6 @@ def _new_student(job: Job) -> tuple[Any, Any]:
         source = job.recipe.stages[-1].teacher or ""
         if not source:
             raise UsageError(f"student {spec}: the last stage has no teacher to take layers from")
-        _, teacher = load_teacher(source, span_head=True, allow_bin=job.allow_bin)
+        _, teacher = teachers.get(len(job.recipe.stages) - 1)
     student = make_student(spec, teacher, job.recipe.seed, allow_bin=job.allow_bin)
-    return student, AutoTokenizer.from_pretrained(source)
+    return student, load_tokenizer(source)

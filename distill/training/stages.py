@@ -20,12 +20,13 @@ import torch
 from augment.base.command import to_json, versions
 from augment.base.commit import write_atomic
 from augment.base.folders import rename_folder
+from augment.base.models import model_sha256, pick_device
 from augment.cards.facts import inherited
 from augment.inputs.card import folder_card, hub_card
 from distill.cards.measured import TRAINING
 from distill.cards.model_card import write_card
 from distill.models.distiller import IntermediateDistiller, SpanDistiller
-from distill.models.student import load_teacher, make_student
+from distill.models.student import make_student
 from distill.models.teacher import IntermediateTeacher, SpanTeacher, Targets, TeacherLogits
 from distill.prune.compaction import compact
 from distill.prune.masks import Pruner
@@ -39,17 +40,14 @@ from distill.training.job import (
     claimed,
     find_sources,
     launch_rank,
-    model_identity,
     plan_of,
     shown_stage,
     with_folders,
 )
-from distill.training.preflight import check_models, settle_layer_map
+from distill.training.preflight import Teachers, check_models, settle_layer_map
 from distill.training.pruning import PruningSchedule, pruning_groups
 from distill.training.trainer import check_gpus, parameter_groups, train_stage
-from eval.predict import weights_sha256
 from eval.reading.encoder import layers_of
-from eval.reading.reader import pick_device
 from eval.scoring.gold import read_gold
 
 TEACHER_BATCH = 2
@@ -74,18 +72,19 @@ def distil(job: Job) -> dict[str, Any]:
         if record is not None:
             print(f"{job.output}: complete already")
             return record
-        student, tokenizer = check_models(job)
+        teachers = Teachers(job, plan["models"])
+        student, tokenizer = check_models(job, teachers)
         if launch_rank() == 0:
             job.folder.prepare(plan)
         records = [
-            _run_stage(job, index, source, plan, student, tokenizer)
+            _run_stage(job, index, source, teachers, student, tokenizer)
             for index, source in enumerate(sources)
         ]
         return _finish(job, plan, records)
 
 
 def _run_stage(
-    job: Job, index: int, source: Source, plan: dict[str, Any], student: Any, tokenizer: Any
+    job: Job, index: int, source: Source, teachers: Teachers, student: Any, tokenizer: Any
 ) -> dict[str, Any]:
     """Run a stage from the one before, and keep its student; or give the record of a done one.
 
@@ -94,6 +93,7 @@ def _run_stage(
     folder = job.stage_folder(index)
     record_path = folder / STAGE_RECORD
     work = folder.with_name(folder.name + ".incomplete")
+    teacher_tokenizer, teacher = teachers.take(index, tokenizer)
     if record_path.is_file():
         if launch_rank() == 0:
             shutil.rmtree(work, ignore_errors=True)  # killed when the stage had its name
@@ -104,13 +104,7 @@ def _run_stage(
     seed = job.recipe.seed + index
     if index:
         student = make_student(str(job.stage_folder(index - 1)), None, seed)
-    teacher, teacher_tokenizer = None, tokenizer
-    if stage.teacher and stage.kind != "supervised":
-        teacher_tokenizer, teacher = load_teacher(
-            stage.teacher, span_head=stage.kind == "prediction", allow_bin=job.allow_bin
-        )
-        if model_identity(stage.teacher) != plan["models"][f"stages.{index}.teacher"]:
-            raise RuntimeError(f"{stage.teacher}: changed since this run began; start anew")
+    if teacher is not None:
         teacher.to(place.device, getattr(torch, place.dtype))
     features = load_features(source, teacher_tokenizer, job.rule)
     num_steps = math.ceil(stage.epochs * math.ceil(len(features) / stage.batch_size))
@@ -186,7 +180,7 @@ def _prepare(
     if not job.cache_logits or stage.count_padding:  # the cache holds real tokens alone
         return spans, SpanTeacher(teacher), 0
     assert stage.teacher is not None  # checked by the recipe
-    batches.logits = TeacherLogits(batches.features, model_identity(stage.teacher), job.place.dtype)
+    batches.logits = TeacherLogits(batches.features, model_sha256(stage.teacher), job.place.dtype)
     rows = np.concatenate([batches.step_rows(step) for step in range(batches.num_steps)])
     size = TEACHER_BATCH * stage.batch_size // batches.micro_batches
     return spans, None, batches.logits.fill(rows, teacher, size)
@@ -257,7 +251,7 @@ def _finish(job: Job, plan: dict[str, Any], records: Sequence[dict[str, Any]]) -
         "scores": scores,
         "data_card": _row_facts(job.data),
         "dev_sha256": read_gold(job.dev, job.dev_part)[1] if job.dev else None,
-        "weights_sha256": weights_sha256(job.stage_folder(len(records) - 1)),
+        "weights_sha256": model_sha256(job.stage_folder(len(records) - 1)),
         "parameters": _count_parameters(job.folder.incomplete),
         "hardware": describe_hardware(job.place),
         "seconds": round(sum(s["seconds"] + s["preparing_seconds"] for s in records), 1),

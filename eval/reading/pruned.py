@@ -13,8 +13,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from augment.base.checkpoints import load_config
 from augment.base.command import to_json
 from augment.base.commit import write_atomic
+from augment.base.models import model_folder
 from eval.reading.encoder import KINDS, DenseShape, LayerParts, dense_shape, parts_of
 
 if TYPE_CHECKING:
@@ -244,17 +246,18 @@ def load_pruned(
         OSError: nothing of that name, or no safetensors.
     """
     import torch
-    from transformers import AutoConfig, AutoModelForQuestionAnswering
+    from transformers import AutoModelForQuestionAnswering
 
-    config = AutoConfig.from_pretrained(name)
+    folder = model_folder(name)
+    config = load_config(name)
     if not is_pruned(config):
         raise ValueError(f"{name}: not pruned; load it with AutoModelForQuestionAnswering")
     ours = getattr(config, "transformers_weights", None) == LOAD_WITH
     config.transformers_weights = None
     shape = dense_shape(config)
     if ours:
-        found = _find(name, PRUNING)
-        if found is None:
+        found = folder / PRUNING
+        if not found.is_file():
             raise OSError(f"{name}: no {PRUNING}; fetch it again")
         pruned = read_pruned(found)
         if pruned.shape != shape:
@@ -272,7 +275,7 @@ def load_pruned(
     with torch.random.fork_rng(devices=[]):  # first weights are drawn, then replaced
         model = AutoModelForQuestionAnswering.from_config(config, dtype=torch.float32)
     resize(model, layers)
-    _fill(model, _read_weights(name, allow_bin), str(name))
+    _fill(model, _read_weights(name, folder, allow_bin), str(name))
     mark(model, layers)
     return model.to(dtype or torch.float32).eval()
 
@@ -316,19 +319,19 @@ def _fill(model: Any, weights: dict[str, "torch.Tensor"], name: str) -> None:
     model.load_state_dict({key: weights[key] for key in wanted})
 
 
-def _read_weights(name: str | Path, allow_bin: bool) -> dict[str, "torch.Tensor"]:
+def _read_weights(name: str | Path, folder: Path, allow_bin: bool) -> dict[str, "torch.Tensor"]:
     import torch
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    path = _find(name, "model.safetensors")
-    if path is not None:
+    path = folder / "model.safetensors"
+    if path.is_file():
         try:
             return dict(load_file(path))
         except SafetensorError as error:
             raise ValueError(f"{path}: damaged ({error}); fetch it again") from error
-    path = _find(name, "pytorch_model.bin")
-    if path is None:
+    path = folder / "pytorch_model.bin"
+    if not path.is_file():
         raise OSError(f"{name}: no model.safetensors")
     if not allow_bin:
         raise OSError(
@@ -337,14 +340,3 @@ def _read_weights(name: str | Path, allow_bin: bool) -> dict[str, "torch.Tensor"
         )
     print(f"{name}: reading pytorch_model.bin (pickled), as allowed", file=sys.stderr)
     return dict(torch.load(path, map_location="cpu", weights_only=True))
-
-
-def _find(name: str | Path, file: str) -> Path | None:
-    """Give a file of a folder or of a hub repository, or None where it has none of that name."""
-    if Path(name).is_dir():
-        path = Path(name) / file
-        return path if path.is_file() else None
-    from transformers.utils import cached_file
-
-    found = cached_file(str(name), file, _raise_exceptions_for_missing_entries=False)
-    return None if found is None else Path(found)

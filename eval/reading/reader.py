@@ -1,10 +1,6 @@
 """A reader: a checkpoint with a span head, its tokenizer and a protocol, asked in batches."""
 
-import json
-import os
-import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -13,16 +9,24 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from augment.base.checkpoints import (
+    check_whole,
+    damage_named,
+    load_config,
+    load_model,
+    load_tokenizer,
+)
 from augment.base.command import UsageError
+from augment.base.models import Device, pick_device
 from eval.reading.answers import Answer, Span, choose_answers
 from eval.reading.protocol import Protocol
+from eval.reading.pruned import is_pruned, load_pruned
 from eval.reading.spans import WindowSpans, find_spans
 from eval.reading.windows import Window, WindowSet, cut_windows, pad_windows
 
 if TYPE_CHECKING:
-    import torch
+    pass
 
-Device = Literal["auto", "cpu", "cuda"]
 Dtype = Literal["float32", "bfloat16", "float16"]
 
 
@@ -187,82 +191,23 @@ def load_checkpoint(name: str | Path, *, dtype: Dtype, allow_bin: bool) -> tuple
     """Load a fast tokenizer and a span model in eval mode; safetensors, unless `allow_bin`.
 
     Raises:
-        ValueError: no span head in the checkpoint, no fast tokenizer, or damaged files.
+        ValueError: no span head in the checkpoint, a tokenizer that is not its own, or damage.
         OSError: nothing of that name, or no safetensors.
     """
     import torch
-    from transformers import AutoConfig, AutoModelForQuestionAnswering, AutoTokenizer
-    from transformers.utils import logging
 
-    from eval.reading.pruned import is_pruned, load_pruned
-
-    if not sys.stderr.isatty():
-        logging.disable_progress_bar()
-    os.environ.setdefault("DISABLE_SAFETENSORS_CONVERSION", "1")  # no bot's files by the back door
-    with _damage_named(name, "configuration or tokenizer"):
-        tokenizer = AutoTokenizer.from_pretrained(name)
-        pruned = is_pruned(AutoConfig.from_pretrained(name))
-    if not tokenizer.is_fast:
-        raise ValueError(f"{name}: no fast tokenizer; this needs the tokenizer's tokenizer.json")
-    if pruned:
-        with _damage_named(name, "weights"):
+    tokenizer = load_tokenizer(name)
+    if is_pruned(load_config(name)):
+        with damage_named(name, "weights"):
             model = load_pruned(name, dtype=getattr(torch, dtype), allow_bin=allow_bin)
         return tokenizer, model
-    arguments = {"dtype": getattr(torch, dtype), "output_loading_info": True}
-    try:
-        with _damage_named(name, "weights"):
-            model, found = AutoModelForQuestionAnswering.from_pretrained(
-                name, use_safetensors=True, **arguments
-            )
-    except OSError as error:
-        if not allow_bin:
-            raise OSError(
-                f"{name}: no weights as safetensors ({error}); if there is a pytorch_model.bin "
-                "that you trust, pass --allow-bin"
-            ) from error
-        print(f"{name}: reading pickled weights (pytorch_model.bin), as allowed", file=sys.stderr)
-        with _damage_named(name, "weights"):
-            model, found = AutoModelForQuestionAnswering.from_pretrained(
-                name, use_safetensors=False, weights_only=True, **arguments
-            )
-    if found["missing_keys"]:
-        missing = ", ".join(sorted(found["missing_keys"])[:5])
-        raise ValueError(
-            f"{name}: the checkpoint lacks {missing}; it is no reader yet; name a checkpoint "
-            "that was fine-tuned on SQuAD"
-        )
-    return tokenizer, model.eval()
-
-
-@contextmanager
-def _damage_named(name: str | Path, what: str) -> Iterator[None]:
-    """Name the checkpoint where a library fails over damaged bytes.
-
-    safetensors and tokenizers raise bare exceptions, transformers a KeyError or a JSON error
-    without a file's name; what these libraries say in their own words stays as it is.
-    """
-    try:
-        yield
-    except Exception as error:
-        clear = isinstance(error, OSError | ValueError | RuntimeError | ImportError | MemoryError)
-        if clear and not isinstance(error, json.JSONDecodeError | UnicodeDecodeError):
-            raise
-        said = f"{type(error).__name__}: {error}"
-        raise ValueError(f"{name}: damaged {what} ({said}); fetch it again") from error
-
-
-def pick_device(wanted: Device) -> "torch.device":
-    """Choose the device: with `auto` a GPU where there is one, each process its own."""
-    import torch
-
-    if wanted == "cuda" and not torch.cuda.is_available():
-        raise UsageError(
-            "--device cuda: this PyTorch finds no GPU; pass --device cpu, or install a torch that "
-            "serves this GPU"
-        )
-    if wanted == "cpu" or not torch.cuda.is_available():
-        return torch.device("cpu")
-    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+    model, missing = load_model(
+        "AutoModelForQuestionAnswering", name, dtype=dtype, allow_bin=allow_bin
+    )
+    check_whole(
+        name, missing, "it is no reader yet; name a checkpoint that was fine-tuned on SQuAD"
+    )
+    return tokenizer, model
 
 
 def process_rank() -> tuple[int, int]:

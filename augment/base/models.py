@@ -1,0 +1,111 @@
+"""Find models: a folder, the embedded one, or the hub's; what they are known by, where they run.
+
+Every model of the project is found, hashed and placed here, and loaded by `checkpoints`.
+"""
+
+import hashlib
+import os
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from augment.base.command import UsageError
+from augment.base.commit import file_sha256
+
+if TYPE_CHECKING:
+    import torch
+
+TOKENIZER_AND_CONFIG = (
+    "config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.txt",
+    "vocab.json",
+    "merges.txt",
+)
+EMBEDDED = Path(__file__).parents[1] / "embedded"
+
+
+Device = Literal["auto", "cpu", "cuda"]
+
+
+def model_folder(name: str | Path) -> Path:
+    """Give the folder of a model: one on disk, the embedded one, or a hub id's local copy.
+
+    Raises:
+        FileNotFoundError: nothing of that name.
+    """
+    if name == "embedded":
+        return EMBEDDED
+    if Path(name).is_dir():
+        return Path(name)
+    shown = str(name)
+    if shown.startswith((".", "/", "~")) or shown.count("/") > 1:
+        raise FileNotFoundError(f"{name}: no such model folder; name a folder or a hub id")
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    patterns = ["*.json", "*.txt", "*.model", "model*.safetensors"]
+    try:
+        folder = Path(snapshot_download(shown, allow_patterns=patterns))
+        if not any(folder.glob("model*.safetensors")):  # read only where the user allows it
+            snapshot_download(shown, allow_patterns=["pytorch_model*.bin"])
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        raise FileNotFoundError(
+            f"{name}: not a folder, and no model hub gave it; name a folder or a hub id"
+        ) from error
+    return folder
+
+
+def model_sha256(name: str | Path) -> str:
+    """Hash a model's weights, configuration and tokenizer: what decides what it says.
+
+    Raises:
+        FileNotFoundError: nothing of that name, or no weights in it.
+    """
+    folder = model_folder(name)
+    weights = sorted(folder.glob("model*.safetensors")) or sorted(folder.glob("pytorch_model*.bin"))
+    if not weights:
+        raise FileNotFoundError(f"{name}: no model.safetensors in it")
+    digest = hashlib.sha256()
+    for path in chain(weights, (folder / name for name in TOKENIZER_AND_CONFIG)):
+        if path.is_file():
+            digest.update(path.name.encode() + b"\0")
+            digest.update(bytes.fromhex(file_sha256(path)))
+    return digest.hexdigest()
+
+
+def shown_name(source: str | Path) -> str:
+    """Leave this machine's folders out of a record that travels: a folder's own name alone."""
+    return Path(source).resolve().name if Path(source).exists() else str(source)
+
+
+def pick_device(wanted: Device) -> "torch.device":
+    """Choose the device: with `auto` a GPU where there is one, each process its own.
+
+    Raises:
+        UsageError: `cuda` was asked for and there is none.
+    """
+    import torch
+
+    if wanted == "cuda" and not torch.cuda.is_available():
+        raise UsageError(
+            "--device cuda: this PyTorch finds no GPU; pass --device cpu, or install a torch that "
+            "serves this GPU"
+        )
+    if wanted == "cpu" or not torch.cuda.is_available():
+        return torch.device("cpu")
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+
+
+def pick_dtype(dtype: str, device_class: str) -> str:
+    """Settle `auto`: the 16-bit type that the hardware multiplies natively, else float32."""
+    import torch
+
+    if dtype != "auto":
+        return dtype
+    if device_class == "cuda":
+        return "bfloat16" if torch.cuda.get_device_capability() >= (8, 0) else "float16"
+    return "bfloat16" if torch.ops.mkldnn._is_mkldnn_bf16_supported() else "float32"
