@@ -194,11 +194,11 @@ def writing(config: BenchConfig) -> list[Line]:
         )
         record = build(made)
         size = sum(path.stat().st_size for path in (made.out / "data").iterdir())
-    if record["contexts_through_the_model"]:
+    if record.contexts_through_the_model:
         raise ValueError(f"{config.candidates}: has not all candidates of {config.train}")
     return [
-        ("sampling and writing", f"{record['seconds']['writing']:.1f} s", f"{size / 1e6:.0f} MB"),
-        ("peak memory of a process", f"{record['peak_memory_mib']:,} MiB", ""),
+        ("sampling and writing", f"{record.seconds['writing']:.1f} s", f"{size / 1e6:.0f} MB"),
+        ("peak memory of a process", f"{record.peak_memory_mib:,} MiB", ""),
     ]
 
 

@@ -5,7 +5,6 @@ replaced. Questions and answers stay as they are, and every answer_start moves w
 If the command was interrupted, run it again: it goes on where it stopped.
 """
 
-import json
 import math
 import resource
 import shutil
@@ -15,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import tyro
 
@@ -23,13 +22,27 @@ from augment.base.command import UsageError, run, to_json, usable_cores, version
 from augment.base.commit import remove_leftovers, write_atomic
 from augment.base.folders import OutFolder
 from augment.base.paragraphs import raise_faults
+from augment.base.records import as_json
+from augment.base.set_records import (
+    MANIFEST,
+    RUN,
+    GlovePlan,
+    InputPlan,
+    MaskedLMPlan,
+    Plan,
+    Receipt,
+    RunRecord,
+    read_manifest,
+    read_run,
+)
+from augment.base.stored import seal
 from augment.building.manifest import make_manifest, summary
 from augment.building.plan import check_ids, plan_shards
 from augment.building.sources import Sources, find_model, find_vectors, read_keep_words
 from augment.building.stages import compute_candidates, write_shards
 from augment.cards.data_card import write_card
 from augment.cards.facts import Told, inherited
-from augment.shards import folder_faults, read_manifest, write_checksums
+from augment.shards import folder_faults
 from augment.squad import TRAIN_PART, OnBadAnswer, Part, SquadSet, read_squad
 from augment.variants.masking import MaskingRule
 from augment.variants.store import Parts, context_setting, neighbour_setting
@@ -37,6 +50,11 @@ from augment.variants.words import ENGLISH, WordRule
 
 FORMAT = 2
 """Raised whenever the same inputs and settings would give other bytes."""
+
+BYTES_OF_A_CHARACTER = 0.35
+"""Of the contexts of all copies, in a compressed shard; at a replace probability of 0.4.
+
+Source: bytes in the manifests of data_cards/, over SQuAD's contexts of 735 characters."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,7 +139,7 @@ class BuildConfig:
     @property
     def folder(self) -> OutFolder:
         """The set's folder, and where it is built."""
-        return OutFolder(out=self.out, what="a set", mark="manifest.json", overwrite=self.overwrite)
+        return OutFolder(out=self.out, what="a set", mark=MANIFEST, overwrite=self.overwrite)
 
     @property
     def candidates_folder(self) -> Path:
@@ -129,7 +147,7 @@ class BuildConfig:
         return self.candidates or self.out.with_name(self.out.name + ".candidates")
 
 
-def build(config: BuildConfig) -> dict[str, Any]:
+def build(config: BuildConfig) -> RunRecord:
     """Build the set and give its run record; `config.out` is whole afterwards.
 
     Raises:
@@ -137,17 +155,18 @@ def build(config: BuildConfig) -> dict[str, Any]:
         ValueError: a fault in the input, with its place.
     """
     started = time.monotonic()
+    config.folder.look()
     sources = find_sources(config)
     plan = make_plan(config, sources)
-    with config.folder.claimed(plan) as finished:
+    with config.folder.claimed(plan.as_json()) as finished:
         if finished:
             raise_faults(
                 str(config.out), folder_faults(config.out), "pass --overwrite to build it again"
             )
             _say(f"{config.out} is complete and was built with this configuration")
-            record: dict[str, Any] = json.loads((config.out / "run.json").read_bytes())
-            return record
+            return read_run(config.out)
         incomplete = _prepare(config.folder, plan)
+        config.folder.look(_bytes_left(sources, plan, incomplete))
         seconds = {"inputs": time.monotonic() - started}
         parts = _parts(config, sources)
         with _timed(seconds, "candidates"):
@@ -184,58 +203,61 @@ def find_sources(config: BuildConfig) -> Sources:
     return Sources(squad, model, vectors, name, read_keep_words(config.keep_words))
 
 
-def make_plan(config: BuildConfig, sources: Sources) -> dict[str, Any]:
+def make_plan(config: BuildConfig, sources: Sources) -> Plan:
     """Gather everything that decides the set's bytes."""
     paragraphs = sources.squad.paragraphs
     check_ids(sources.squad.name, paragraphs, config.copies_per_example)
-    masked_lm = None
-    if sources.model.folder:
-        settings = sources.model.settings
-        masked_lm = {
-            "name": sources.model.name,
-            "sha256": sources.model.sha256,
-            "masking": settings.masking,
-            "batch_tokens": settings.batch_tokens,
-            "dtype": settings.dtype,
-            "device_class": settings.device_class,
-        }
-    glove = None
-    if sources.vectors:
-        glove = {
-            "name": sources.vectors_name,
-            "sha256": sources.vectors.sha256,
-            "skipped_lines": sources.vectors.skipped_lines,
-        }
-    # named only where it is another: English plans stay what they were
-    language = {} if config.language == ENGLISH else {"language": config.language}
-    return {
-        "format": FORMAT,
-        "input": {
-            "name": sources.squad.name,
-            "sha256": sources.squad.sha256,
-            "on_bad_answer": config.on_bad_answer,
-            "limit_contexts": config.limit_contexts,
-        },
-        "masked_lm": masked_lm,
-        "glove": glove,
-        "words": config.words,
-        **language,
-        "keep_words": sorted(sources.keep_words),
-        "num_candidates": config.num_candidates,
-        "replace_probability": config.replace_probability,
-        "copies_per_example": config.copies_per_example,
-        "seed": config.seed,
-        "shards": plan_shards(len(paragraphs), config.num_shards),
-    }
+    model, vectors = sources.model, sources.vectors
+    masked_lm = glove = None
+    if model.sha256:
+        masked_lm = MaskedLMPlan(
+            name=model.name,
+            sha256=model.sha256,
+            masking=model.settings.masking,
+            batch_tokens=model.settings.batch_tokens,
+            dtype=model.settings.dtype,
+            device_class=model.settings.device_class,
+        )
+    if vectors:
+        glove = GlovePlan(
+            name=sources.vectors_name, sha256=vectors.sha256, skipped_lines=vectors.skipped_lines
+        )
+    return Plan(
+        format=FORMAT,
+        input=InputPlan(
+            name=sources.squad.name,
+            sha256=sources.squad.sha256,
+            on_bad_answer=config.on_bad_answer,
+            limit_contexts=config.limit_contexts,
+        ),
+        masked_lm=masked_lm,
+        glove=glove,
+        words=config.words,
+        language=None if config.language == ENGLISH else config.language,
+        keep_words=tuple(sorted(sources.keep_words)),
+        num_candidates=config.num_candidates,
+        replace_probability=config.replace_probability,
+        copies_per_example=config.copies_per_example,
+        seed=config.seed,
+        shards=plan_shards(len(paragraphs), config.num_shards),
+    )
 
 
-def _prepare(folder: OutFolder, plan: dict[str, Any]) -> Path:
+def _prepare(folder: OutFolder, plan: Plan) -> Path:
     """Make the working folder, or take over the one of an interrupted run."""
-    folder.prepare(plan)
+    folder.prepare(plan.as_json())
     remove_leftovers(folder.incomplete)
     for name in ("data", "receipts"):
         (folder.incomplete / name).mkdir(exist_ok=True)
     return folder.incomplete
+
+
+def _bytes_left(sources: Sources, plan: Plan, incomplete: Path) -> int:
+    """Estimate what the shards will take that are not written yet."""
+    characters = sum(len(paragraph.context) for paragraph in sources.squad.paragraphs)
+    share = BYTES_OF_A_CHARACTER * plan.replace_probability / 0.4
+    written = sum(path.stat().st_size for path in (incomplete / "data").iterdir())
+    return int(characters * (plan.copies_per_example + 1) * share) - written
 
 
 def _parts(config: BuildConfig, sources: Sources) -> tuple[Parts, Parts | None]:
@@ -250,28 +272,28 @@ def _parts(config: BuildConfig, sources: Sources) -> tuple[Parts, Parts | None]:
 def _finish(
     config: BuildConfig,
     squad: SquadSet,
-    plan: dict[str, Any],
-    receipts: Sequence[dict[str, Any]],
+    plan: Plan,
+    receipts: Sequence[Receipt],
     incomplete: Path,
     computed: int,
     seconds: dict[str, float],
-) -> dict[str, Any]:
+) -> RunRecord:
     """Write manifest, card and record, and give the folder its name."""
     with _timed(seconds, "finishing"):
         manifest = make_manifest(plan, squad.counts, receipts)
-        write_atomic(incomplete / "manifest.json", to_json(manifest))
+        write_atomic(incomplete / MANIFEST, to_json(manifest.as_json()))
         write_card(incomplete, {**inherited(squad.card), **config.input.facts()})
-    record = {
-        "config": {name: str(value) for name, value in asdict(config).items()},
-        "versions": versions(),
-        "seconds": {name: round(value, 2) for name, value in seconds.items()},
-        "contexts_through_the_model": computed,
-        "peak_memory_mib": _peak_memory_mib(),
-        "num_workers": config.num_workers or usable_cores(),
-    }
-    write_atomic(incomplete / "run.json", to_json(record))
+    record = RunRecord(
+        config={name: str(value) for name, value in asdict(config).items()},
+        versions=versions(),
+        seconds={name: round(value, 2) for name, value in seconds.items()},
+        contexts_through_the_model=computed,
+        peak_memory_mib=_peak_memory_mib(),
+        num_workers=config.num_workers or usable_cores(),
+    )
+    write_atomic(incomplete / RUN, to_json(as_json(record)))
     shutil.rmtree(incomplete / "receipts")  # killed after this, shards without one are made again
-    write_checksums(incomplete)
+    seal(incomplete)
     config.folder.put_in_place()
     return record
 

@@ -12,13 +12,12 @@ import tyro
 
 from augment.base.command import run
 from augment.base.paragraphs import raise_faults
+from augment.base.stored import checksum_faults, seal
 from augment.cards.archive import archive_card
 from augment.cards.data_card import EXAMPLES, card_facts, write_card
 from augment.cards.facts import Told
 from augment.shards import (
-    checksum_faults,
     folder_faults,
-    write_checksums,
 )
 
 
@@ -55,7 +54,7 @@ def _main(config: CardConfig) -> None:
         print(config.keep / "README.md")
         return
     write_card(config.out, told)
-    write_checksums(config.out)
+    seal(config.out)
     print(config.out / "README.md")
 
 

@@ -11,7 +11,9 @@ import tyro
 
 from augment.base.command import run
 from augment.base.paragraphs import raise_faults, span_fault
-from augment.shards import checksum_faults, folder_faults, read_manifest, read_shard, row_id
+from augment.base.set_records import Manifest, read_manifest
+from augment.base.stored import checksum_faults
+from augment.shards import folder_faults, read_shard, row_id
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,29 +44,29 @@ def check(folder: Path) -> dict[str, int]:
     return checked
 
 
-def _check_rows(folder: Path, manifest: dict[str, Any]) -> tuple[dict[str, int], list[str]]:
+def _check_rows(folder: Path, manifest: Manifest) -> tuple[dict[str, int], list[str]]:
     """Read every row: its span, its id, and that each question has every copy once."""
-    copies = manifest["plan"]["copies_per_example"]
+    copies = manifest.plan.copies_per_example
     seen: dict[str, int] = {}
     faults: list[str] = []
     rows = spans = 0
-    for shard in manifest["shards"]:
+    for shard in manifest.shards:
         in_shard = 0
-        for batch in read_shard(folder / "data" / shard["file"]):
+        for batch in read_shard(folder / "data" / shard.file):
             in_shard += batch.num_rows
             for row in batch.to_pylist():
                 spans += len(row["answers"]["text"])
                 fault = _row_fault(row, seen, copies)
                 if fault:
-                    faults.append(f"{shard['file']}: row {row['id']}: {fault}")
+                    faults.append(f"{shard.file}: row {row['id']}: {fault}")
         rows += in_shard
-        if in_shard != shard["rows"]:
-            faults.append(f"{shard['file']}: {in_shard} rows, expected {shard['rows']}")
+        if in_shard != shard.rows:
+            faults.append(f"{shard.file}: {in_shard} rows, expected {shard.rows}")
     whole = (1 << (copies + 1)) - 1
     faults += [
         f"{qid}: not all of its {copies} copies" for qid, had in seen.items() if had != whole
     ]
-    counts = {"shards": len(manifest["shards"]), "rows": rows, "spans": spans}
+    counts = {"shards": len(manifest.shards), "rows": rows, "spans": spans}
     return {**counts, "questions": len(seen)}, faults
 
 

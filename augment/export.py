@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -14,8 +14,9 @@ import tyro
 from augment.base.command import UsageError, run
 from augment.base.commit import write_atomic
 from augment.base.folders import made_at_once
+from augment.base.set_records import read_manifest
 from augment.cards.data_card import card_facts, card_text
-from augment.shards import open_shards, read_manifest, read_rows, read_shard, shard_paths
+from augment.shards import open_shards, read_rows, read_shard, shard_paths
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +66,7 @@ def _write_parquet(folder: Path, incomplete: Path) -> None:
         )
     manifest = read_manifest(folder)
     size = sum(path.stat().st_size for path in (incomplete / "data").iterdir())
-    text = card_text({**manifest, "bytes": size}, card_facts(folder), "data/train-*.parquet")
+    text = card_text(replace(manifest, bytes=size), card_facts(folder), "data/train-*.parquet")
     write_atomic(incomplete / "README.md", text)
 
 

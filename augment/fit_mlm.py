@@ -123,6 +123,7 @@ def fit_mlm(config: FitMlmConfig) -> dict[str, Any]:
         UsageError: OUT was made with other settings, or elsewhere, and may not be replaced.
         ValueError: no text, a model without a masked-LM head, or a teacher with another vocabulary.
     """
+    config.folder.look()
     plan = _plan(config)
     with config.folder.claimed(plan) as finished:
         if finished:

@@ -1,6 +1,5 @@
 """Rows of the augmented set, Arrow shards, and reading them back with their hashes checked."""
 
-import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,17 +8,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from augment.base.commit import file_sha256, write_atomic
-from augment.base.folders import claimed, empty, rename_folder
+from augment.base.commit import file_sha256
 from augment.base.paragraphs import Paragraph, raise_faults, span_fault
 from augment.base.records import default_cache
+from augment.base.set_records import MANIFEST, read_manifest
+from augment.base.stored import stored
 from augment.variants.replace import Variants
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
-CHECKSUMS = "SHA256SUMS"
-SHARD_KEYS = ("file", "rows", "bytes", "sha256")  # what a manifest says of a shard
 BATCH_ROWS = 1000
 BATCH_CHARACTERS = 1 << 28  # of contexts; then a batch ends early, far from Arrow's 2 GiB limit
 COMPRESSION_LEVEL = 3
@@ -98,76 +96,22 @@ def read_shard(path: Path) -> Iterator[pa.RecordBatch]:
         raise ValueError(f"{path}: not a whole Arrow file: {error}") from error
 
 
-def read_manifest(folder: Path) -> dict[str, Any]:
-    """Read the manifest of a finished set.
-
-    Raises:
-        FileNotFoundError: there is none, so the set is unfinished or not ours.
-        ValueError: it is damaged.
-    """
-    path = folder / "manifest.json"
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"{folder}: no manifest.json in it, so not a finished set; "
-            "build it to the end, or pass a SQuAD JSON file"
-        )
-    try:
-        manifest: dict[str, Any] = json.loads(path.read_bytes())
-        _ = manifest["plan"], [[shard[key] for key in SHARD_KEYS] for shard in manifest["shards"]]
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(
-            f"{path}: damaged ({error!r}); build the set again, or copy it again"
-        ) from error
-    return manifest
-
-
 def manifest_sha256(folder: Path) -> str:
     """Identify a finished set."""
-    return file_sha256(folder / "manifest.json")
-
-
-def write_checksums(folder: Path) -> None:
-    """Write `SHA256SUMS` over every file of a set, as `sha256sum -c` reads it."""
-    lines = [f"{file_sha256(folder / name)}  {name}\n" for name in sorted(_files(folder))]
-    write_atomic(folder / CHECKSUMS, "".join(lines))
-
-
-def checksum_faults(folder: Path) -> list[str]:
-    """Compare the files beside the shards with `SHA256SUMS`."""
-    path = folder / CHECKSUMS
-    if not path.is_file():
-        return [f"{CHECKSUMS}: missing"]
-    *lines, last = path.read_bytes().decode(errors="replace").split("\n")
-    listed = {name: sha256 for sha256, _, name in (line.partition("  ") for line in lines)}
-    if last:
-        return [f"{CHECKSUMS}: cut in its last line"]
-    present = _files(folder)
-    faults = [f"{name}: in {CHECKSUMS} but missing" for name in sorted(listed.keys() - present)]
-    faults += [f"{name}: not in {CHECKSUMS}" for name in sorted(present - listed.keys())]
-    return faults + [
-        f"{name}: changed since {CHECKSUMS} was written"
-        for name in sorted(listed.keys() & present)
-        if file_sha256(folder / name) != listed[name]
-    ]
-
-
-def _files(folder: Path) -> set[str]:
-    """Name the files that `SHA256SUMS` covers: all but itself."""
-    names = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
-    return {name.as_posix() for name in names} - {CHECKSUMS}
+    return file_sha256(folder / MANIFEST)
 
 
 def folder_faults(folder: Path) -> list[str]:
     """Compare every shard with the manifest: missing, stray, changed. Rows are not read."""
-    listed = {shard["file"]: shard for shard in read_manifest(folder)["shards"]}
+    listed = {shard.file: shard for shard in read_manifest(folder).shards}
     present = {path.name for path in (folder / "data").glob("*")}
     faults = [f"{name}: missing" for name in sorted(listed.keys() - present)]
     faults += [f"{name}: not in the manifest" for name in sorted(present - listed.keys())]
     for name in sorted(listed.keys() & present):
         path, shard = folder / "data" / name, listed[name]
-        if path.stat().st_size != shard["bytes"]:
-            faults.append(f"{name}: {path.stat().st_size} bytes, expected {shard['bytes']}")
-        elif file_sha256(path) != shard["sha256"]:
+        if path.stat().st_size != shard.bytes:
+            faults.append(f"{name}: {path.stat().st_size} bytes, expected {shard.bytes}")
+        elif file_sha256(path) != shard.sha256:
             faults.append(f"{name}: its SHA-256 is not the manifest's")
     return faults
 
@@ -179,7 +123,7 @@ def shard_paths(folder: Path) -> list[Path]:
         ValueError: a shard is missing, changed, or not in the manifest.
     """
     raise_faults(str(folder), folder_faults(folder), "build the set again, or copy it again")
-    return [folder / "data" / shard["file"] for shard in read_manifest(folder)["shards"]]
+    return [folder / "data" / shard.file for shard in read_manifest(folder).shards]
 
 
 def read_rows(folder: Path) -> Iterator[dict[str, Any]]:
@@ -200,15 +144,7 @@ def open_shards(folder: str | Path, cache: Path | None = None) -> "Dataset":
     folder = Path(folder)
     paths = shard_paths(folder)
     name = f"shards-{manifest_sha256(folder)[:16]}"
-    target = (cache or default_cache()) / name
-    target.parent.mkdir(parents=True, exist_ok=True)
-    if not target.is_dir():
-        incomplete = target.with_suffix(".incomplete")
-        with claimed(incomplete, wait=True):
-            if not target.is_dir():  # nobody made it meanwhile
-                empty(incomplete)
-                _write_streams(paths, incomplete)
-                rename_folder(incomplete, target)
+    target = stored((cache or default_cache()) / name, lambda made: _write_streams(paths, made))
     parts = [datasets.Dataset.from_file(str(target / path.name)) for path in paths]
     return datasets.concatenate_datasets(parts)
 

@@ -89,16 +89,27 @@ def train(config: TrainConfig) -> dict[str, Any]:
     from distill.training.job import Job
     from distill.training.stages import distil
 
-    recipe = resolve(config)
-    same = ("output", "data", "part", "on_bad_answer", "text", "dev", "dev_steps", "dev_limit")
-    more = ("max_steps", "save_steps", "logging_steps", "device", "dtype", "allow_bin", "overwrite")
     return distil(
         Job(
-            recipe=recipe,
-            accumulation=config.gradient_accumulation_steps,
-            cache_logits=config.cache_teacher_logits,
+            recipe=resolve(config),
+            output=config.output,
+            data=config.data,
+            part=config.part,
+            on_bad_answer=config.on_bad_answer,
+            text=config.text,
+            dev=config.dev,
             dev_part=Part(config.part.config, config.dev_split),
-            **{name: getattr(config, name) for name in (*same, *more)},
+            dev_steps=config.dev_steps,
+            dev_limit=config.dev_limit,
+            max_steps=config.max_steps,
+            accumulation=config.gradient_accumulation_steps,
+            save_steps=config.save_steps,
+            logging_steps=config.logging_steps,
+            device=config.device,
+            dtype=config.dtype,
+            cache_logits=config.cache_teacher_logits,
+            allow_bin=config.allow_bin,
+            overwrite=config.overwrite,
         )
     )
 
@@ -126,8 +137,15 @@ def resolve(config: TrainConfig) -> Recipe:
 
 def defaults(recipe: Recipe) -> dict[str, Any]:
     """Give the fields of the command that a recipe decides."""
-    names = ("student", "max_seq_length", "doc_stride", "max_query_length", "seed", "stages")
-    return {"recipe": recipe.name, **{name: getattr(recipe, name) for name in names}}
+    return {
+        "recipe": recipe.name,
+        "student": recipe.student,
+        "max_seq_length": recipe.max_seq_length,
+        "doc_stride": recipe.doc_stride,
+        "max_query_length": recipe.max_query_length,
+        "seed": recipe.seed,
+        "stages": recipe.stages,
+    }
 
 
 def named_recipe(arguments: list[str]) -> str | None:

@@ -10,6 +10,8 @@ import pyarrow as pa
 import pytest
 
 from augment.augmenter import Augmenter
+from augment.base.set_records import Manifest, read_manifest
+from augment.base.toml_files import fill
 from augment.browse import BrowseConfig, browse
 from augment.browsing.browser import Browser, Sight
 from augment.browsing.index import open_index
@@ -17,7 +19,7 @@ from augment.browsing.page import counts, paragraph
 from augment.browsing.query import Finder, Query
 from augment.browsing.views import view
 from augment.build import BuildConfig, build
-from augment.shards import read_manifest, read_rows
+from augment.shards import read_rows
 from augment.variants.store import GLOVE, MASKED_LM
 from tests.small_sets import CONTEXT, SECOND, answer, question, squad
 
@@ -192,7 +194,7 @@ def test_names_damage(small, tmp_path):
         Browser(damaged)
     shutil.copy(small / "data" / shard.name, shard)
     assert Browser(damaged).faults() == []
-    manifest = read_manifest(damaged)
+    manifest = read_manifest(damaged).as_json()
     manifest["shards"][1]["sha256"] = "0" * 64
     (damaged / "manifest.json").write_text(json.dumps(manifest))
     assert Browser(damaged).faults() == [f"{shard.name}: its SHA-256 is not the manifest's"]
@@ -243,16 +245,16 @@ def test_all_data_is_escaped(browser):
     )
     assert 'onerror="alert(1)"' in tags.text
     assert MARKUP in tags.text
-    manifest = json.loads(json.dumps(browser.index.manifest))
+    manifest = browser.index.manifest.as_json()
     manifest["plan"]["input"]["name"] = "<script>"
-    assert "<script>" not in counts(manifest)
+    assert "<script>" not in counts(fill(Manifest, manifest, ""))
 
 
 def test_a_copy_that_is_none_is_an_error_with_its_row(small):
     rows = open_index(small).read(3)
     rows[2]["context"] += "!"
     with pytest.raises(ValueError, match=r"row rtl#02: not the original's text.*augment.check"):
-        view(rows, read_manifest(small)["plan"])
+        view(rows, read_manifest(small).plan)
 
 
 def test_writes_one_file_that_asks_for_nothing(small, tmp_path, capsys):

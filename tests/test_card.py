@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ import yaml
 from huggingface_hub import ModelCardData
 
 from augment.base.command import UsageError
+from augment.base.set_records import Manifest, read_manifest
+from augment.base.toml_files import fill
 from augment.build import BuildConfig, build
 from augment.card import CardConfig, _main
 from augment.cards.data_card import card_text, write_card
@@ -21,7 +24,7 @@ from augment.cards.head import check_head, head_faults, hub_words
 from augment.cards.plots import draw_set, word_shares
 from augment.cards.template import text as as_text
 from augment.check import check
-from augment.shards import read_manifest, shard_paths
+from augment.shards import shard_paths
 from augment.squad import read_squad
 from tests.hostile import body_markup, spoiled
 
@@ -59,7 +62,7 @@ def test_the_head(out: Path) -> None:
     manifest = read_manifest(out)
     info = found["dataset_info"]
     assert info["splits"] == [
-        {"name": "train", "num_bytes": manifest["bytes_in_memory"], "num_examples": 189}
+        {"name": "train", "num_bytes": manifest.bytes_in_memory, "num_examples": 189}
     ]
     sizes = [path.stat().st_size for path in shard_paths(out)]
     assert info["download_size"] == sum(sizes)
@@ -83,7 +86,7 @@ def test_the_head(out: Path) -> None:
     ],
 )
 def test_size_categories(out: Path, rows: int, category: str) -> None:
-    text = card_text({**read_manifest(out), "rows": rows}, {})
+    text = card_text(replace(read_manifest(out), rows=rows), {})
     assert head(text)["size_categories"] == [category]
     assert f"{rows:,} rows: the 9 questions of `train.json`" in text
 
@@ -91,13 +94,13 @@ def test_size_categories(out: Path, rows: int, category: str) -> None:
 def test_the_text_says_what_the_manifest_says(out: Path) -> None:
     text, manifest = (out / "README.md").read_text("utf-8"), read_manifest(out)
     table = dict(re.findall(r"^\| ([a-z ]+) \| ([\d,]+) \|$", text, re.MULTILINE))
-    counted = {**manifest["input_counts"], **manifest["counts"]}
+    counted = {**manifest.input_counts, **manifest.counts}
     assert table == {name.replace("_", " "): f"{n:,}" for name, n in counted.items()}
-    words = manifest["counts"]["words"] * 20
-    share = manifest["counts"]["replaced_by_glove"] / words
+    words = manifest.counts["words"] * 20
+    share = manifest.counts["replaced_by_glove"] / words
     assert f"{share:.1%} of all words" in text
     assert "masked LM `" not in text  # there was none
-    assert manifest["plan"]["glove"]["sha256"][:16] in text
+    assert manifest.plan.glove.sha256[:16] in text
     assert "probability 0.4" in text
     assert "is **not** a source of facts" in text
     assert str(out.parent) not in text
@@ -107,23 +110,24 @@ def test_the_text_says_what_the_manifest_says(out: Path) -> None:
     "name", ["a: b.json", "- 'x' \"y\".json", "ünïcode 漢.json", "#1, [x].json"]
 )
 def test_odd_names(out: Path, name: str) -> None:
-    manifest = read_manifest(out)
-    manifest["plan"]["input"]["name"] = name
-    text = card_text(manifest, {})
+    plain = read_manifest(out).as_json()
+    plain["plan"]["input"]["name"] = name
+    text = card_text(fill(Manifest, plain, ""), {})
     assert head(text)["pretty_name"] == f"{name}, 20x word replacement"
     assert f"# {as_text(name)}, 20x augmented" in text
 
 
 def test_no_name_becomes_markup(out: Path) -> None:
-    manifest = read_manifest(out)
-    manifest["plan"]["masked_lm"] = dict.fromkeys(
+    manifest = read_manifest(out).as_json()
+    manifest["plan"]["masked_lm"] = {"batch_tokens": 1} | dict.fromkeys(
         ("name", "sha256", "masking", "dtype", "device_class"), "x"
     )
     run = {"seconds": {"a": 1.0}, "num_workers": 1, "contexts_through_the_model": 0, "note": "x"}
     run |= {"peak_memory_mib": 9, "versions": {"python": "3"}, "processor": "x"}
     examples = {"mlm": "x", "glove": "y", "texts": ["one", "two"]}
-    plain = card_text(manifest, {}, examples=examples, run=run)
-    found = card_text(spoiled(manifest), {}, examples=spoiled(examples), run=spoiled(run))
+    plain = card_text(fill(Manifest, manifest, ""), {}, examples=examples, run=run)
+    spoilt = fill(Manifest, spoiled(manifest), "")
+    found = card_text(spoilt, {}, examples=spoiled(examples), run=spoiled(run))
     assert body_markup(found) == body_markup(plain)
     assert "\x1b" not in found
     assert "\u202e" not in found

@@ -11,9 +11,11 @@ import pytest
 
 from augment import check as check_module
 from augment.base.commit import file_sha256
+from augment.base.set_records import read_manifest
+from augment.base.stored import seal
 from augment.build import BuildConfig, build
 from augment.check import check
-from augment.shards import read_manifest, read_shard, row_id, write_checksums
+from augment.shards import read_shard, row_id
 from tests.small_sets import small_set
 
 SHARDS = [f"train-{index:05d}-of-00003.arrow" for index in range(3)]
@@ -75,7 +77,7 @@ DAMAGE: list[tuple[Callable[[Path], Any], list[str]]] = [
     (lambda data: (data.parent / "manifest.json").write_text("[1]"), [r"manifest\.json: damaged"]),
     (
         lambda data: (data.parent / "manifest.json").write_text('{"plan": {}, "shards": [{}]}'),
-        [r"manifest\.json: damaged \(KeyError\('file'\)\); build the set again"],
+        [r"manifest\.json: damaged \(plan\.format: is missing\); build the set again"],
     ),
 ]
 
@@ -137,10 +139,10 @@ def rewrite(out: Path, change: Callable[[list[dict[str, Any]]], Any]) -> None:
     change(rows)
     with pa.ipc.new_file(str(path), SCHEMA) as writer:
         writer.write_batch(pa.RecordBatch.from_pylist(rows, SCHEMA))
-    manifest = read_manifest(out)
+    manifest = read_manifest(out).as_json()
     manifest["shards"][0].update(bytes=path.stat().st_size, sha256=file_sha256(path))
     (out / "manifest.json").write_text(json.dumps(manifest))
-    write_checksums(out)
+    seal(out)
 
 
 def move(rows: list[dict[str, Any]]) -> None:

@@ -12,6 +12,7 @@ import pytest
 from augment.base.command import UsageError
 from augment.base.folders import OutFolder, claimed, made_at_once
 
+PLACES = ("out", "out.incomplete", ".out.replaced")
 PLAN = {"seed": 1, "rows": [1, 2]}
 
 
@@ -117,8 +118,10 @@ def test_what_is_not_ours_stays(tmp_path: Path) -> None:
     assert (tmp_path / "out.link.lock").is_symlink()
 
 
-@pytest.mark.parametrize("place", ["out", "out.incomplete", ".out.replaced"])
-@pytest.mark.parametrize("kind", ["folder", "file", "link"])
+@pytest.mark.parametrize(
+    ("place", "kind"),
+    [(place, kind) for place in PLACES for kind in ("folder", "file", "link")],
+)
 def test_what_stands_in_the_way_is_named_and_stays(tmp_path: Path, place: str, kind: str) -> None:
     there = tmp_path / place
     theirs = tmp_path / "theirs"
@@ -154,6 +157,81 @@ def test_a_folder_made_at_once_leaves_others_alone(tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError):
         fails()
     assert names(tmp_path) == {"out.incomplete"}
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_into_a_mount_point(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, again: bool) -> None:
+    """Its files move up; the folder stays, and so does a file system's own `lost+found`."""
+    out = tmp_path / "volume"
+    (out / "lost+found").mkdir(parents=True)
+    monkeypatch.setattr(Path, "is_mount", lambda self: self == out)
+    inode = out.stat().st_ino
+    assert out_folder(out).incomplete == out / ".incomplete"
+    make(out)
+    if again:
+        (out / "stray.bin").touch()
+        make(out, "newer", overwrite=True)
+    assert out.stat().st_ino == inode
+    assert names(out) == {"lost+found", "done.json", "plan.json"}
+    assert (out / "done.json").read_text() == ("newer" if again else "new")
+    assert make(out) is True
+    assert names(tmp_path) == {"volume"}
+
+
+@pytest.mark.parametrize("at", range(4))
+def test_killed_while_files_move_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int
+) -> None:
+    out = tmp_path / "volume"
+    out.mkdir()
+    monkeypatch.setattr(Path, "is_mount", lambda self: self == out)
+    make(out, "old")
+    child = os.fork()
+    if child == 0:
+        rename, left = os.rename, [at]
+
+        def one(source: Path, target: Path) -> None:
+            if not left[0]:
+                os.kill(os.getpid(), signal.SIGKILL)
+            left[0] -= 1
+            rename(source, target)
+
+        os.rename = one  # type: ignore[assignment]
+        make(out, "new", overwrite=True)
+        os._exit(0)
+    os.waitpid(child, 0)
+    make(out, "newer", overwrite=at < 2)
+    assert (out / "done.json").read_text() == ("newer" if at < 2 else "new")
+    assert names(out) == {"done.json", "plan.json"}
+
+
+def test_a_link_is_followed(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "out").symlink_to(tmp_path / "elsewhere")
+    make(tmp_path / "out")
+    assert (tmp_path / "out").is_symlink()
+    assert names(tmp_path / "elsewhere") == {"done.json", "plan.json"}
+
+
+def test_what_is_in_the_way_is_said_before_any_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out_folder(tmp_path / "not" / "there" / "yet").look()
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "file").touch()
+    cases = {
+        "link": "a link to .*nowhere, where nothing is",
+        "file/out": "file is a file, not a folder",
+        "x" * 250: "too long a name, since x*.incomplete is needed",
+    }
+    for name, message in cases.items():
+        with pytest.raises(UsageError, match=message):
+            out_folder(tmp_path / name).look()
+    with pytest.raises(UsageError, match=r"about 1,000,000,000,000 MB are needed, and .* are free"):
+        out_folder(tmp_path / "out").look(10**18)
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    with pytest.raises(UsageError, match="no permission to write into"):
+        out_folder(tmp_path / "out").look()
 
 
 def test_a_claim_has_one_holder(tmp_path: Path) -> None:

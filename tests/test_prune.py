@@ -489,20 +489,18 @@ def test_a_published_checkpoint_is_compacted_by_command(tmp_path, capsys):
 
 def test_a_checkpoint_on_a_hub(tmp_path, monkeypatch):
     """Files come by name."""
-    import transformers
+    import huggingface_hub
 
     publish(tmp_path)
-    config = transformers.AutoConfig.from_pretrained(tmp_path)
-    monkeypatch.setattr(transformers.AutoConfig, "from_pretrained", lambda name: config)
     asked = []
 
-    def cached_file(name, file, **kwargs):
-        asked.append(file)
-        return str(tmp_path / file) if (tmp_path / file).is_file() else None
+    def snapshot_download(name, allow_patterns):
+        asked.append((name, "pytorch_model*.bin" in allow_patterns))
+        return str(tmp_path)
 
-    monkeypatch.setattr(transformers.utils, "cached_file", cached_file)
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
     model = load_pruned("someone/published")
-    assert asked == ["model.safetensors"]
+    assert set(asked) == {("someone/published", False)}
     assert model.pruned.removed_heads == 6
 
 

@@ -81,8 +81,8 @@ def test_nothing_of_that_name(tmp_path):
     ("file", "text", "what"),
     [
         ("model.safetensors", b"1234", "weights .SafetensorError"),
-        ("tokenizer.json", b'{"version": "1.0", "mod', "configuration or tokenizer .JSONDecode"),
-        ("tokenizer.json", b"{}", "configuration or tokenizer .KeyError"),
+        ("tokenizer.json", b'{"version": "1.0", "mod', "tokenizer .JSONDecode"),
+        ("tokenizer.json", b"{}", "tokenizer .KeyError"),
     ],
 )
 def test_damaged_files_of_a_checkpoint(tmp_path, file, text, what):

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from augment.augmenter import Augmenter
+from augment.base.set_records import read_manifest
 from augment.build import BuildConfig, build
 from augment.check import check
 from augment.fitting.glove_fit import fitted_to
-from augment.shards import read_manifest
 from augment.variants.scripts import letters_of
 from augment.variants.words import find_words, kind_of, may_replace
 from tests.word_scripts import LANGUAGES, contexts
@@ -95,5 +95,5 @@ def test_a_chinese_set_is_built(tmp_path: Path) -> None:
     train.write_text(json.dumps({"data": data}, ensure_ascii=False), encoding="utf-8")
     out = tmp_path / "set"
     build(BuildConfig(train=str(train), out=out, mlm="none", language="zh", num_workers=1))
-    assert read_manifest(out)["plan"]["language"] == "zh"
+    assert read_manifest(out).plan.language == "zh"
     assert check(out)["rows"] == 16 * 21

@@ -349,7 +349,7 @@ def test_a_checkpoint_cut_short_is_not_resumed_from(tmp_path, data):
     assert run(teacher, tmp_path / "killed", data, 0, 5).returncode == -signal.SIGKILL
     checkpoints = tmp_path / "killed.incomplete/stages/1-intermediate.incomplete/checkpoints"
     last = max(checkpoints.iterdir(), key=lambda path: int(path.name.split("-")[1]))
-    (last / "whole.json").unlink()
+    (last / "SHA256SUMS").unlink()
     (last / "optimizer.pt").write_bytes(b"cut")
     assert run(teacher, tmp_path / "killed", data, 0, 0).returncode == 0
     assert same(tmp_path / "whole", tmp_path / "killed")

@@ -141,7 +141,7 @@ def test_processes_that_open_it_at_once_share_it(made):
     assert [run.wait() for run in runs] == [0] * 4
 
 
-@pytest.mark.parametrize("name", ["logits.bin", "done.bin"])
+@pytest.mark.parametrize("name", ["logits.bin", "checks.bin"])
 def test_a_cut_or_lost_file_is_computed_anew(made, name):
     teacher, features, cache = made
     logits = TeacherLogits(features, "sha", "float32", cache)
@@ -150,6 +150,23 @@ def test_a_cut_or_lost_file_is_computed_anew(made, name):
     path.write_bytes(path.read_bytes()[:-4])
     again = TeacherLogits(features, "sha", "float32", cache)
     assert again.fill(every(features), teacher, 2) == len(features)
+
+
+@pytest.mark.parametrize("name", ["logits.bin", "checks.bin"])
+def test_a_flipped_bit_is_computed_anew(made, name, capsys):
+    teacher, features, cache = made
+    logits = TeacherLogits(features, "sha", "float32", cache)
+    logits.fill(every(features), teacher, 2)
+    whole = logits.logits.copy()
+    path = logits.folder / name
+    content = bytearray(path.read_bytes())
+    content[5] ^= 16
+    path.write_bytes(content)
+    again = TeacherLogits(features, "sha", "float32", cache)
+    assert again.fill(every(features), teacher, 2) == 1
+    assert f"{logits.folder}: 1 windows are damaged" in capsys.readouterr().err
+    assert np.allclose(again.logits, whole, atol=1e-6)
+    assert again.fill(every(features), teacher, 2) == 0
 
 
 def test_a_broken_teacher_is_no_teacher(made):

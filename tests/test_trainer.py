@@ -8,16 +8,16 @@ from torch import nn
 from transformers import AutoModelForQuestionAnswering, AutoTokenizer
 
 from augment.base.command import UsageError
+from augment.base.resuming import PROGRESS, last_whole_checkpoint
+from augment.base.stored import seal
 from distill.models.distiller import SpanDistiller
 from distill.rows.batches import Batches
 from distill.rows.features import find_source, load_features
 from distill.training.dev_score import DevScore
 from distill.training.trainer import (
-    WHOLE,
     Place,
     _served,
     check_gpus,
-    last_whole_checkpoint,
     learning_rate_share,
     parameter_groups,
     train_stage,
@@ -60,16 +60,24 @@ def test_biases_and_norms_are_not_decayed(tmp_path):
     assert len(parameter_groups(SpanDistiller(student, every), every)) == 1
 
 
-def test_a_checkpoint_without_its_mark_is_deleted(tmp_path):
+def test_a_checkpoint_that_is_not_whole_gives_way_to_the_one_before(tmp_path, capsys):
     for step in (2, 4, 10):
         folder = tmp_path / f"checkpoint-{step}"
         folder.mkdir()
+        (folder / "optimizer.pt").write_bytes(bytes(9))
+        (folder / PROGRESS).write_text(json.dumps({"step": step, "seconds": 1.5 * step}))
         if step != 10:
-            (folder / WHOLE).write_text(json.dumps({"step": step, "seconds": 1.5 * step}))
+            seal(folder)
     found, seconds = last_whole_checkpoint(tmp_path)
     assert found == tmp_path / "checkpoint-4"
     assert seconds == 6.0
     assert not (tmp_path / "checkpoint-10").exists()
+    assert capsys.readouterr().err == ""
+    (tmp_path / "checkpoint-4" / "optimizer.pt").write_bytes(b"wrong")
+    assert last_whole_checkpoint(tmp_path) == (tmp_path / "checkpoint-2", 3.0)
+    assert "checkpoint-4: damaged (optimizer.pt: changed" in capsys.readouterr().err
+    (tmp_path / "checkpoint-2" / "optimizer.pt").unlink()
+    assert last_whole_checkpoint(tmp_path) == (None, 0.0)
     assert last_whole_checkpoint(tmp_path / "absent") == (None, 0.0)
 
 

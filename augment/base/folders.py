@@ -2,10 +2,12 @@
 
 OUT.incomplete holds what is being made, with its plan.json; .OUT.replaced is what --overwrite
 replaces, for the moment between two renames. Both are mended by the next run after a kill.
+A mount point cannot be renamed: there the work lies in OUT/.incomplete, and its files move up.
 """
 
 import errno
 import fcntl
+import json
 import os
 import shutil
 import sys
@@ -21,6 +23,9 @@ from augment.base.records import differences, read_record
 
 PLAN = "plan.json"
 """In OUT.incomplete from its beginning, and in OUT: what decides the content."""
+INSIDE, MOVING = ".incomplete", "moving.json"
+"""Of a mounted OUT: the working folder, and in it the names that are to move up."""
+NOT_CONTENT = (INSIDE, "lost+found")
 NO_LOCKS = (errno.EBADF, errno.EINVAL, errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 """What file systems say that cannot lock a folder (NFS, some Lustre)."""
 
@@ -38,14 +43,54 @@ class OutFolder:
     """Replace another one; make an equal one again."""
 
     @property
+    def place(self) -> Path:
+        """Where OUT is: a link is followed."""
+        return self.out.resolve() if self.out.is_symlink() else self.out
+
+    @property
+    def is_mounted(self) -> bool:
+        """Whether OUT is a mount point, such as a container's volume."""
+        return self.place.is_mount()
+
+    @property
     def incomplete(self) -> Path:
         """Where it is made."""
-        return self.out.with_name(self.out.name + ".incomplete")
+        name = self.place.name
+        return (
+            self.place / INSIDE if self.is_mounted else self.place.with_name(name + ".incomplete")
+        )
 
     @property
     def replaced(self) -> Path:
         """Where the one that is replaced stands between two renames."""
-        return self.out.with_name(f".{self.out.name}.replaced")
+        return self.place.with_name(f".{self.place.name}.replaced")
+
+    def look(self, num_bytes: int = 0) -> None:
+        """See, before any work is done, that OUT can be made.
+
+        Args:
+            num_bytes: what it will take, at least.
+
+        Raises:
+            UsageError: what is in the way.
+        """
+        if self.out.is_symlink() and not self.place.exists():
+            raise UsageError(f"{self.out}: a link to {self.place}, where nothing is; remove it")
+        parent = self.incomplete.parent
+        while not parent.exists():
+            parent = parent.parent
+        if not parent.is_dir():
+            raise UsageError(f"{self.out}: {parent} is a file, not a folder")
+        if len(os.fsencode(self.incomplete.name)) > os.pathconf(parent, "PC_NAME_MAX"):
+            raise UsageError(f"{self.out}: too long a name, since {self.incomplete.name} is needed")
+        if not os.access(parent, os.W_OK | os.X_OK):
+            raise UsageError(f"{self.out}: no permission to write into {parent}")
+        free = shutil.disk_usage(parent).free
+        if num_bytes > free:
+            raise UsageError(
+                f"{self.out}: about {num_bytes / 1e6:,.0f} MB are needed, and {free / 1e6:,.0f} MB "
+                f"are free on the disk of {parent}; free some, or choose another OUT"
+            )
 
     @contextmanager
     def claimed(self, plan: Mapping[str, Any]) -> Iterator[bool]:
@@ -55,16 +100,22 @@ class OutFolder:
             UsageError: OUT, or a place that is needed beside it, holds something else.
             RuntimeError: another process is making it.
         """
-        if self.out.exists() and not self.replaced.exists() and self.is_finished(plan):
+        half_done = self.replaced.exists() or (self.incomplete / MOVING).exists()
+        if self.out.exists() and not half_done and self.is_finished(plan):
             yield True
             return
-        self.out.parent.mkdir(parents=True, exist_ok=True)
+        self.place.parent.mkdir(parents=True, exist_ok=True)
         with claimed(self.incomplete):
             self._mend()
             yield self.is_finished(plan)
+            if self.is_mounted:
+                with suppress(OSError):  # not empty: the work went wrong
+                    self.incomplete.rmdir()
 
     def _mend(self) -> None:
         """Finish replacing OUT if a run was killed in the middle of it."""
+        if (self.incomplete / MOVING).exists():
+            self._move_up()
         if not holds_anything(self.replaced):
             return
         if not (self.replaced / PLAN).is_file():
@@ -74,7 +125,7 @@ class OutFolder:
         if self.out.exists():
             self._forget_replaced()
         else:
-            rename_folder(self.replaced, self.out)
+            rename_folder(self.replaced, self.place)
 
     def _forget_replaced(self) -> None:
         if self.replaced.is_dir():
@@ -122,12 +173,31 @@ class OutFolder:
         Raises:
             UsageError: OUT was filled meanwhile.
         """
+        if holds_anything(self.out) and not self.overwrite:
+            raise UsageError(f"{self.out}: somebody put files there meanwhile; move them away")
+        if self.is_mounted:
+            sync_tree(self.incomplete)
+            names = sorted(path.name for path in self.incomplete.iterdir())
+            write_atomic(self.incomplete / MOVING, json.dumps(names))
+            self._move_up()
+            return
         if holds_anything(self.out):
-            if not self.overwrite:
-                raise UsageError(f"{self.out}: somebody put files there meanwhile; move them away")
-            rename_folder(self.out, self.replaced)
-        rename_folder(self.incomplete, self.out)
+            rename_folder(self.place, self.replaced)
+        rename_folder(self.incomplete, self.place)
         self._forget_replaced()
+
+    def _move_up(self) -> None:
+        """Replace what is in a mounted OUT by what is finished; the mark, which says so, last."""
+        names = set(json.loads((self.incomplete / MOVING).read_bytes()))
+        for path in self.place.iterdir():
+            new = path.name in names and not (self.incomplete / path.name).exists()
+            if not new and path.name not in NOT_CONTENT:
+                remove(path)
+        for name in sorted(names, key=lambda name: (name == self.mark, name)):
+            if (self.incomplete / name).exists():
+                os.rename(self.incomplete / name, self.place / name)
+        fsync_folder(self.place)
+        empty(self.incomplete)
 
     def _refuse_other(self, folder: Path, plan: Mapping[str, Any]) -> None:
         there = read_record(folder / PLAN, folder)
@@ -219,12 +289,17 @@ def _is_at(folder: Path, descriptor: int) -> bool:
         return False
 
 
-def rename_folder(source: Path, target: Path) -> None:
-    """Give a finished folder its final name in one step, all that is in it on disk."""
-    for place, _, names in os.walk(source, topdown=False):
+def sync_tree(folder: Path) -> None:
+    """Bring everything in a folder to the disk."""
+    for place, _, names in os.walk(folder, topdown=False):
         for name in names:
             fsync_file(Path(place, name))
         fsync_folder(Path(place))
+
+
+def rename_folder(source: Path, target: Path) -> None:
+    """Give a finished folder its final name in one step, all that is in it on disk."""
+    sync_tree(source)
     os.rename(source, target)
     fsync_folder(target.parent)
 
@@ -232,12 +307,20 @@ def rename_folder(source: Path, target: Path) -> None:
 def empty(folder: Path, keep: str = "") -> None:
     """Delete what is in a folder; the folder itself, which may be locked, stays."""
     for path in folder.iterdir():
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-        elif path.name != keep:
-            path.unlink()
+        if path.name != keep:
+            remove(path)
+
+
+def remove(path: Path) -> None:
+    """Delete a file, a link, or a folder with all that is in it."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
 
 
 def holds_anything(path: Path) -> bool:
-    """Tell whether there is a file, or a folder that is not empty."""
-    return path.exists() and (not path.is_dir() or any(path.iterdir()))
+    """Tell whether there is a file, or a folder with anything of its owner's in it."""
+    if not path.is_dir():
+        return path.exists()
+    return any(inside.name not in NOT_CONTENT for inside in path.iterdir())

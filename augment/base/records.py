@@ -5,7 +5,11 @@ import os
 import platform
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+from augment.base.toml_files import fill
+
+Record = TypeVar("Record")
 
 
 def differences(there: Mapping[str, Any], here: Mapping[str, Any], at: str = "") -> list[str]:
@@ -21,6 +25,26 @@ def differences(there: Mapping[str, Any], here: Mapping[str, Any], at: str = "")
             shown = (json.dumps(value)[:70] for value in (old, new))
             found.append(f"{at}{key}: {' there, '.join(shown)} here")
     return found
+
+
+def as_json(record: Any) -> dict[str, Any]:
+    """Give a record (a dataclass, a mapping) as it will be read again from a JSON file."""
+    value: dict[str, Any] = json.loads(json.dumps(record, default=vars, allow_nan=False))
+    return value
+
+
+def read_as(kind: type[Record], path: Path, remedy: str) -> Record | None:
+    """Read a JSON file into the dataclass that it was written from; None if there is no file.
+
+    Raises:
+        ValueError: it is damaged; with the key.
+    """
+    if not path.is_file():
+        return None
+    try:
+        return fill(kind, json.loads(path.read_bytes()), "")
+    except (ValueError, AttributeError) as error:
+        raise ValueError(f"{path}: damaged ({error}); {remedy}") from error
 
 
 def read_record(path: Path, made: Path) -> dict[str, Any] | None:

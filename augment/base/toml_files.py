@@ -63,7 +63,7 @@ def _value(wanted: Any, value: Any, where: str) -> Any:
     if wanted is Any:
         return value
     if origin is UnionType:
-        return None if value == "none" else _value(inner[0], value, where)
+        return None if value in (None, "none") else _value(inner[0], value, where)
     if is_dataclass(wanted) and isinstance(wanted, type) and isinstance(value, dict):
         return fill(wanted, value, f"{where}.")
     if origin is Mapping and isinstance(value, dict):

@@ -127,7 +127,7 @@ def _filters(gr: Any, browser: Browser) -> list[Any]:
     with gr.Row():
         filters = [
             gr.Radio(["all", "answerable", "unanswerable"], value="all", label="Questions"),
-            gr.Slider(0, browser.plan["copies_per_example"], 0, step=1, label="Copy (0 for all)"),
+            gr.Slider(0, browser.plan.copies_per_example, 0, step=1, label="Copy (0 for all)"),
             gr.Radio([("any", 0), *kinds], value=0, label="Words replaced", visible=len(kinds) > 1),
         ]
     with gr.Row():

@@ -32,7 +32,7 @@ class Browser:
 
     def __init__(self, folder: Path, candidates: Path | None = None) -> None:
         self.index = open_index(folder)
-        self.plan = self.index.manifest["plan"]
+        self.plan = self.index.manifest.plan
         self._candidates = candidates or folder.with_name(folder.name + ".candidates")
         self._finder = Finder(self.index)
         self._checked = ThreadPoolExecutor(1).submit(folder_faults, folder)
@@ -52,7 +52,7 @@ class Browser:
         if self.sources is None:
             return [None]
         by_name = {MASKED_LM: "masked_lm", GLOVE: "glove"}
-        return [kind for kind, name in by_name.items() if self.plan[name] is not None]
+        return [kind for kind, name in by_name.items() if getattr(self.plan, name) is not None]
 
     @property
     def most_f1(self) -> float:

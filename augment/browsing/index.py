@@ -18,7 +18,8 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from augment.base.command import usable_cores
-from augment.shards import SCHEMA, read_manifest
+from augment.base.set_records import Manifest, read_manifest
+from augment.shards import SCHEMA
 
 Found = TypeVar("Found")
 
@@ -35,7 +36,7 @@ class SetIndex:
     """
 
     folder: Path
-    manifest: dict[str, Any]
+    manifest: Manifest
     paths: list[Path]
     batches: list[tuple[int, int]]
     """Of each batch: its shard, and its number there."""
@@ -121,7 +122,7 @@ def open_index(folder: Path) -> SetIndex:
         ValueError: a shard is damaged, or holds copies without their original.
     """
     manifest = read_manifest(folder)
-    paths = [folder / "data" / shard["file"] for shard in manifest["shards"]]
+    paths = [folder / "data" / shard.file for shard in manifest.shards]
     with _opened(paths[0]) as reader:
         names = reader.schema.names
     missing = [name for name in SCHEMA.names if name not in names]

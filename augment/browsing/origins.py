@@ -1,10 +1,10 @@
 """Which source a replaced word came from: the masked LM or GloVe."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
 
+from augment.base.set_records import Plan
 from augment.variants.masked_lm import MaskedLMSettings
 from augment.variants.store import GLOVE, MASKED_LM, CandidateStore, Parts, context_setting
 
@@ -12,7 +12,7 @@ Sources = Callable[[str], Callable[[int], int | None]]
 """From a context to a function from a word's first character to `MASKED_LM`, `GLOVE` or None."""
 
 
-def find_sources(candidates: Path, plan: Mapping[str, Any]) -> Sources | None:
+def find_sources(candidates: Path, plan: Plan) -> Sources | None:
     """Find out what the words of contexts were replaced from.
 
     With one source alone it is known anyway; with both the stored candidates tell. None where
@@ -22,15 +22,15 @@ def find_sources(candidates: Path, plan: Mapping[str, Any]) -> Sources | None:
         candidates: what `augment.build` kept, `OUT.candidates` by default.
         plan: the set's, from its manifest.
     """
-    if plan["masked_lm"] is None or plan["glove"] is None:
-        only = GLOVE if plan["masked_lm"] is None else MASKED_LM
+    if plan.masked_lm is None or plan.glove is None:
+        only = GLOVE if plan.masked_lm is None else MASKED_LM
         return lambda _: lambda _: only
-    known = {**plan, **plan["masked_lm"]}
+    known = {**vars(plan), **vars(plan.masked_lm)}
     settings = MaskedLMSettings(**{one.name: known[one.name] for one in fields(MaskedLMSettings)})
     parts = Parts(candidates, context_setting(known["sha256"], settings))
     if not parts.folder.is_dir():
         return None
-    store = CandidateStore(parts, None)
+    store = CandidateStore(parts.read(), None)
 
     def sources(context: str) -> Callable[[int], int | None]:
         if store.missing([context]):

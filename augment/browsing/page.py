@@ -5,6 +5,7 @@ from html import escape
 from typing import Any
 
 from augment.base.local_page import marked
+from augment.base.set_records import Manifest
 from augment.browsing.views import CopyView, ParagraphView, Reading
 from augment.cards.plots import word_shares
 from augment.variants.store import GLOVE, MASKED_LM
@@ -80,26 +81,25 @@ def _questions(view: ParagraphView) -> str:
     return f'<h3>Questions</h3><ol class="questions">{"".join(lines)}</ol>'
 
 
-def counts(manifest: Mapping[str, Any]) -> str:
+def counts(manifest: Manifest) -> str:
     """Show what a manifest counted: two histograms and a table."""
-    bins = manifest["copies_by_share_replaced"]
+    bins = manifest.copies_by_share_replaced
     width = 100 / len(bins)
     last = max((place for place, number in enumerate(bins) if number), default=0)
     shares = {f"{width * at:.0f} to {width * (at + 1):.0f} %": bins[at] for at in range(last + 1)}
-    plan, inputs = manifest["plan"], manifest["input_counts"]
-    model, vectors = plan["masked_lm"] or {}, plan["glove"] or {}
+    plan, inputs = manifest.plan, manifest.input_counts
     rows = {
-        "made from": plan["input"]["name"],
-        "masked LM": model.get("name", "none"),
-        "vectors": vectors.get("name", "none"),
-        "words that may be replaced": plan["words"],
-        "chance to be replaced": plan["replace_probability"],
-        "candidates for a word": plan["num_candidates"],
-        "copies of each question": plan["copies_per_example"],
-        "seed": plan["seed"],
-        "rows": manifest["rows"],
+        "made from": plan.input.name,
+        "masked LM": plan.masked_lm.name if plan.masked_lm else "none",
+        "vectors": plan.glove.name if plan.glove else "none",
+        "words that may be replaced": plan.words,
+        "chance to be replaced": plan.replace_probability,
+        "candidates for a word": plan.num_candidates,
+        "copies of each question": plan.copies_per_example,
+        "seed": plan.seed,
+        "rows": manifest.rows,
         **{name.replace("_", " "): number for name, number in sorted(inputs.items())},
-        **{name.replace("_", " "): number for name, number in sorted(manifest["counts"].items())},
+        **{name.replace("_", " "): number for name, number in sorted(manifest.counts.items())},
     }
     lines = "".join(
         f"<tr><th scope='row'>{escape(name)}</th><td>{escape(_shown(value))}</td></tr>"
@@ -107,7 +107,7 @@ def counts(manifest: Mapping[str, Any]) -> str:
     )
     return (
         '<div class="tf"><div class="beside">'
-        f"<section><h2>Words of all copies</h2>{_bars(word_shares(dict(manifest)))}"
+        f"<section><h2>Words of all copies</h2>{_bars(word_shares(manifest))}"
         f"<h2>Copies by share of their words replaced</h2>{_bars(shares)}</section>"
         f"<section><h2>Counts</h2><table>{lines}</table></section></div></div>"
     )

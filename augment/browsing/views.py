@@ -2,13 +2,14 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 from augment.base.paragraphs import Answer
+from augment.base.set_records import Plan
 from augment.browsing.alignment import Replacement, replacements, share_replaced
 from augment.browsing.origins import Sources
 from augment.variants.marks import merged
-from augment.variants.words import Span, find_words, may_replace
+from augment.variants.words import Span, WordRule, find_words, may_replace
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ class ParagraphView:
 
 def view(
     rows: Sequence[Mapping[str, Any]],
-    plan: Mapping[str, Any],
+    plan: Plan,
     sources: Sources | None = None,
 ) -> ParagraphView:
     """Make the view of a paragraph from all its rows, the original's first.
@@ -86,11 +87,11 @@ def view(
     originals = by_copy.pop(0)
     text = originals[0]["context"]
     answers = _answers(originals)
-    kept = frozenset(plan["keep_words"])
+    kept = frozenset(plan.keep_words)
     slots = [
         (start, end)
         for start, end in find_words(text)
-        if may_replace(text[start:end], plan["words"])
+        if may_replace(text[start:end], cast(WordRule, plan.words))
         and text[start:end].lower() not in kept
         and not any(first < end and start < last for first, last in answers)
     ]

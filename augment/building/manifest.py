@@ -1,43 +1,41 @@
-"""What a finished set says of itself: the manifest, and the table that a build ends with."""
+"""What a build ends with: the manifest of the set, and a table."""
 
 from collections import Counter
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from augment.base.set_records import Manifest, Plan, Receipt, RunRecord
 
 
 def make_manifest(
-    plan: dict[str, Any], input_counts: dict[str, int], receipts: Sequence[dict[str, Any]]
-) -> dict[str, Any]:
+    plan: Plan, input_counts: Mapping[str, int], receipts: Sequence[Receipt]
+) -> Manifest:
     """Sum the receipts up: a function of the plan and the data alone."""
     counts: Counter[str] = Counter()
     for receipt in receipts:
-        counts.update(receipt["counts"])
-    histograms = (receipt["copies_by_share_replaced"] for receipt in receipts)
-    shares = [sum(bins) for bins in zip(*histograms, strict=True)]
-    shards = [
-        {key: receipt[key] for key in ("file", "rows", "bytes", "sha256")} for receipt in receipts
-    ]
-    return {
-        "plan": {key: value for key, value in plan.items() if key != "shards"},
-        "input_counts": input_counts,
-        "counts": dict(counts),
-        "copies_by_share_replaced": shares,
-        "rows": sum(receipt["rows"] for receipt in receipts),
-        "bytes": sum(receipt["bytes"] for receipt in receipts),
-        "bytes_in_memory": sum(receipt["bytes_in_memory"] for receipt in receipts),
-        "shards": shards,
-    }
+        counts.update(receipt.counts)
+    histograms = (receipt.copies_by_share_replaced for receipt in receipts)
+    return Manifest(
+        plan=replace(plan, shards=()),
+        input_counts=input_counts,
+        counts=dict(counts),
+        copies_by_share_replaced=tuple(sum(bins) for bins in zip(*histograms, strict=True)),
+        rows=sum(receipt.shard.rows for receipt in receipts),
+        bytes=sum(receipt.shard.bytes for receipt in receipts),
+        bytes_in_memory=sum(receipt.bytes_in_memory for receipt in receipts),
+        shards=tuple(receipt.shard for receipt in receipts),
+    )
 
 
-def summary(manifest: dict[str, Any], record: dict[str, Any]) -> str:
+def summary(manifest: Manifest, record: RunRecord) -> str:
     """Write the table that a build ends with."""
-    counts, inputs, plan = manifest["counts"], manifest["input_counts"], manifest["plan"]
-    words = max(1, counts["words"] * plan["copies_per_example"])
+    counts, inputs, plan = manifest.counts, manifest.input_counts, manifest.plan
+    words = max(1, counts["words"] * plan.copies_per_example)
     lines = [
         ("contexts", f"{inputs['paragraphs']:,}"),
         ("questions", f"{inputs['questions']:,}"),
-        ("rows", f"{manifest['rows']:,}"),
-        ("shards", f"{len(manifest['shards'])}, {manifest['bytes'] / 1e6:,.1f} MB"),
+        ("rows", f"{manifest.rows:,}"),
+        ("shards", f"{len(manifest.shards)}, {manifest.bytes / 1e6:,.1f} MB"),
         ("words replaced by the masked LM", f"{counts['replaced_by_masked_lm'] / words:.1%}"),
         ("words replaced by GloVe", f"{counts['replaced_by_glove'] / words:.1%}"),
     ]
@@ -53,8 +51,8 @@ def summary(manifest: dict[str, Any], record: dict[str, Any]) -> str:
         for name, number in sorted(inputs.items())
         if name not in usual
     ]
-    lines.append(("contexts through the model", f"{record['contexts_through_the_model']:,}"))
-    lines += [(f"seconds {name}", f"{value:,.1f}") for name, value in record["seconds"].items()]
-    lines.append(("peak memory of a process", f"{record['peak_memory_mib']:,} MiB"))
+    lines.append(("contexts through the model", f"{record.contexts_through_the_model:,}"))
+    lines += [(f"seconds {name}", f"{value:,.1f}") for name, value in record.seconds.items()]
+    lines.append(("peak memory of a process", f"{record.peak_memory_mib:,} MiB"))
     width = max(len(name) for name, _ in lines)
     return "\n".join(f"{name:<{width}}  {value:>14}" for name, value in lines)

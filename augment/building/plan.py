@@ -1,19 +1,16 @@
-"""The plan of a build: everything that decides its bytes, and nothing else.
-
-No worker count, no path of this machine, no time: two builds with the same plan are the same.
-"""
+"""The parts of a build's plan that are worked out: which paragraphs go where, by what names."""
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any
 
 from augment.base.paragraphs import Paragraph, raise_faults
+from augment.base.set_records import ShardPlan
 from augment.shards import row_id, shard_name
 
 CONTEXTS_PER_SHARD = 300
 
 
-def plan_shards(num_paragraphs: int, num_shards: int | None) -> list[dict[str, Any]]:
+def plan_shards(num_paragraphs: int, num_shards: int | None) -> tuple[ShardPlan, ...]:
     """Deal paragraphs to shards: contiguous, sizes differing by at most one.
 
     Raises:
@@ -23,10 +20,10 @@ def plan_shards(num_paragraphs: int, num_shards: int | None) -> list[dict[str, A
     if number > num_paragraphs:
         raise ValueError(f"--num-shards {number}: there are only {num_paragraphs} paragraphs")
     bounds = [num_paragraphs * index // number for index in range(number + 1)]
-    return [
-        {"file": shard_name(index, number), "first_paragraph": first, "num_paragraphs": end - first}
+    return tuple(
+        ShardPlan(file=shard_name(index, number), first_paragraph=first, num_paragraphs=end - first)
         for index, (first, end) in enumerate(pairwise(bounds))
-    ]
+    )
 
 
 def check_ids(name: str, paragraphs: Sequence[Paragraph], copies: int) -> None:

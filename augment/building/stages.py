@@ -1,14 +1,17 @@
 """The two stages of a build: candidates of contexts, then shards. Both go on after a kill."""
 
+import hashlib
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from augment.base.command import to_json, usable_cores
 from augment.base.commit import file_sha256, remove_leftovers, write_atomic
 from augment.base.paragraphs import Paragraph
+from augment.base.records import as_json
+from augment.base.set_records import Plan, Receipt, Shard
+from augment.base.toml_files import fill
 from augment.base.workers import run_tasks
 from augment.building.sources import Model, Sources
 from augment.shards import AugmentedParagraph, write_shard
@@ -76,30 +79,30 @@ def set_up_candidates(
 
 def write_shards(
     paragraphs: Sequence[Paragraph],
-    plan: dict[str, Any],
+    plan: Plan,
     parts: tuple[Parts, Parts | None],
     incomplete: Path,
     num_workers: int | None,
-) -> list[dict[str, Any]]:
+) -> list[Receipt]:
     """Write every shard that has no valid receipt; give all receipts in order."""
     tasks = []
-    for shard in plan["shards"]:
-        if read_receipt(incomplete, shard["file"]) is None:
-            first = shard["first_paragraph"]
-            tasks.append((shard["file"], paragraphs[first : first + shard["num_paragraphs"]]))
+    for shard in plan.shards:
+        if read_receipt(incomplete, shard.file) is None:
+            first = shard.first_paragraph
+            tasks.append((shard.file, paragraphs[first : first + shard.num_paragraphs]))
     devices = _devices("cpu", num_workers, len(tasks))
     arguments = (incomplete, plan, *parts)
     written = run_tasks(tasks, set_up_shards, arguments, devices)
     total = sum(len(task[1]) for task in tasks)
     for _ in _progress(written, "shards", "context", total):
         pass
-    receipts = [read_receipt(incomplete, shard["file"]) for shard in plan["shards"]]
+    receipts = [read_receipt(incomplete, shard.file) for shard in plan.shards]
     assert all(receipts)
     return [receipt for receipt in receipts if receipt]
 
 
 def set_up_shards(
-    incomplete: Path, plan: dict[str, Any], contexts: Parts, neighbours: Parts | None, device: str
+    incomplete: Path, plan: Plan, contexts: Parts, neighbours: Parts | None, device: str
 ) -> Callable[[tuple[str, Sequence[Paragraph]]], int]:
     """Open the candidates in a worker; give the function that writes one shard and its receipt."""
     store = CandidateStore(contexts.read(), neighbours.read() if neighbours else None)
@@ -110,23 +113,25 @@ def set_up_shards(
         sizes: list[tuple[int, int]] = []
         path = incomplete / "data" / name
         write_atomic(path, lambda temporary: sizes.append(write_shard(temporary, rows)))
-        receipt = {
-            "file": name,
-            "rows": sizes[0][0],
-            "bytes": path.stat().st_size,
-            "bytes_in_memory": sizes[0][1],
-            "sha256": file_sha256(path),
-            "counts": counts,
-            "copies_by_share_replaced": shares,
-        }
-        write_atomic(incomplete / "receipts" / f"{name}.json", to_json(receipt))
+        shard = Shard(
+            file=name, rows=sizes[0][0], bytes=path.stat().st_size, sha256=file_sha256(path)
+        )
+        write_receipt(
+            incomplete,
+            Receipt(
+                shard=shard,
+                bytes_in_memory=sizes[0][1],
+                counts=counts,
+                copies_by_share_replaced=tuple(shares),
+            ),
+        )
         return len(paragraphs)
 
     return write
 
 
 def augment_paragraphs(
-    paragraphs: Iterable[Paragraph], store: CandidateStore, plan: dict[str, Any]
+    paragraphs: Iterable[Paragraph], store: CandidateStore, plan: Plan
 ) -> tuple[list[AugmentedParagraph], Counter[str], list[int]]:
     """Make the copies of some paragraphs.
 
@@ -142,10 +147,10 @@ def augment_paragraphs(
             paragraph.context,
             store.slots(paragraph.context),
             [(answer.start, answer.end) for q in paragraph.questions for answer in q.answers],
-            copies=plan["copies_per_example"],
-            replace_probability=plan["replace_probability"],
-            seed=plan["seed"],
-            keep_words=frozenset(plan["keep_words"]),
+            copies=plan.copies_per_example,
+            replace_probability=plan.replace_probability,
+            seed=plan.seed,
+            keep_words=frozenset(plan.keep_words),
         )
         num_words = store.num_words(paragraph.context)
         for variant in variants.copies:
@@ -157,16 +162,23 @@ def augment_paragraphs(
     return augmented, counts, shares
 
 
-def read_receipt(incomplete: Path, name: str) -> dict[str, Any] | None:
-    """Read a shard's receipt if the shard is there and is what the receipt says."""
+def write_receipt(incomplete: Path, receipt: Receipt) -> None:
+    """Write a shard's receipt, with a checksum of itself: its counts go into the manifest."""
+    content = to_json(as_json(receipt)).encode()
+    path = incomplete / "receipts" / f"{receipt.shard.file}.json"
+    write_atomic(path, hashlib.sha256(content).hexdigest().encode() + b"\n" + content)
+
+
+def read_receipt(incomplete: Path, name: str) -> Receipt | None:
+    """Read a shard's receipt if it is whole, and the shard there is what it says."""
     path, shard = incomplete / "receipts" / f"{name}.json", incomplete / "data" / name
     if not path.is_file() or not shard.is_file():
         return None
-    try:
-        receipt: dict[str, Any] = json.loads(path.read_bytes())
-        return receipt if file_sha256(shard) == receipt["sha256"] else None
-    except (ValueError, KeyError):  # damaged: as good as none
-        return None
+    checksum, _, content = path.read_bytes().partition(b"\n")
+    if hashlib.sha256(content).hexdigest().encode() != checksum:
+        return None  # damaged: as good as none
+    receipt = fill(Receipt, json.loads(content), f"{path}: ")
+    return receipt if file_sha256(shard) == receipt.shard.sha256 else None
 
 
 def _devices(device_class: str, num_workers: int | None, num_tasks: int) -> list[str]:

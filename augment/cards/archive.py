@@ -4,28 +4,19 @@ The folder holds manifest.json, run.json (times, memory, versions; no paths), ex
 words.svg and the README.md that is written from them.
 """
 
-import json
 from contextlib import redirect_stdout
 from io import StringIO
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from augment.base.command import to_json
 from augment.base.commit import write_atomic
-from augment.base.records import processor
-from augment.cards.data_card import EXAMPLES, PICTURE, RUN
+from augment.base.records import as_json, processor
+from augment.base.set_records import MANIFEST, RUN, Plan, read_manifest, read_run
+from augment.cards.data_card import EXAMPLES, PICTURE
 from augment.cards.plots import draw_set
-from augment.shards import read_manifest
+from augment.variants.words import WordRule
 
-RUN_KEYS = (
-    "seconds",
-    "peak_memory_mib",
-    "num_workers",
-    "contexts_through_the_model",
-    "versions",
-    "processor",
-    "note",
-)
 SAMPLE = Path(__file__).parents[1] / "embedded" / "sample-train-v2.0.json"
 NUM_EXAMPLES = 3
 
@@ -41,28 +32,27 @@ def archive_card(out: Path, folder: Path, mlm: str, glove: str, note: str = "") 
     """
     folder.mkdir(parents=True, exist_ok=True)
     manifest = read_manifest(out)
-    record = json.loads((out / RUN).read_bytes())
-    record |= {"processor": processor(), "note": note}
-    kept = {key: record[key] for key in RUN_KEYS}
+    kept = {**as_json(read_run(out)), "processor": processor(), "note": note}
+    del kept["config"]  # it has this machine's paths
     write_atomic(folder / RUN, to_json(kept))
-    write_atomic(folder / EXAMPLES, to_json(make_examples(manifest["plan"], mlm, glove)))
+    write_atomic(folder / EXAMPLES, to_json(make_examples(manifest.plan, mlm, glove)))
     write_atomic(folder / PICTURE, draw_set(manifest))
-    write_atomic(folder / "manifest.json", (out / "manifest.json").read_bytes())
+    write_atomic(folder / MANIFEST, (out / MANIFEST).read_bytes())
 
 
-def make_examples(plan: dict[str, Any], mlm: str, glove: str) -> dict[str, Any]:
+def make_examples(plan: Plan, mlm: str, glove: str) -> dict[str, Any]:
     """Make one copy of each of the bundled sample's first paragraphs, with a set's knobs."""
     from augment.augmenter import Augmenter
     from augment.squad import read_squad
     from augment.variants.marks import mark
 
-    masking = (plan["masked_lm"] or {}).get("masking", "spread")
+    masking: Any = plan.masked_lm.masking if plan.masked_lm else "spread"
     augmenter = Augmenter.load(
         mlm,
         glove,
-        num_candidates=plan["num_candidates"],
+        num_candidates=plan.num_candidates,
         masking=masking,
-        words=plan["words"],
+        words=cast(WordRule, plan.words),
     )
     texts = []
     for paragraph in read_squad(SAMPLE).paragraphs[:NUM_EXAMPLES]:
@@ -71,9 +61,9 @@ def make_examples(plan: dict[str, Any], mlm: str, glove: str) -> dict[str, Any]:
             paragraph.context,
             answers,
             copies=1,
-            replace_probability=plan["replace_probability"],
-            seed=plan["seed"],
-            keep_words=plan["keep_words"],
+            replace_probability=plan.replace_probability,
+            seed=plan.seed,
+            keep_words=plan.keep_words,
         )
         with redirect_stdout(StringIO()):  # not a terminal: marks, no escape sequences
             texts.append(mark(variant.text, variant.answers, variant.replaced))

@@ -5,15 +5,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from augment.base.set_records import RUN, Manifest, read_manifest
 from augment.cards.facts import citations, inherited, known_source
 from augment.cards.handwork import card_head, write_signed
 from augment.cards.head import REPOSITORY, hub_words
 from augment.cards.plots import word_shares
 from augment.cards.template import one_line, render
-from augment.shards import ANSWERS, SCHEMA, read_manifest
+from augment.shards import ANSWERS, SCHEMA
 
 TINYBERT = "jiao-etal-2020-tinybert"
-RUN, EXAMPLES, PICTURE = "run.json", "examples.json", "words.svg"
+EXAMPLES, PICTURE = "examples.json", "words.svg"
 
 
 def write_card(folder: Path, facts: Mapping[str, Any]) -> None:
@@ -39,7 +40,7 @@ def card_facts(folder: Path) -> dict[str, Any]:
 
 
 def card_text(
-    manifest: dict[str, Any],
+    manifest: Manifest,
     facts: Mapping[str, Any],
     data_files: str = "data/train-*.arrow",
     examples: dict[str, Any] | None = None,
@@ -55,11 +56,11 @@ def card_text(
     """
     from huggingface_hub import DatasetCardData
 
-    plan, rows = manifest["plan"], manifest["rows"]
-    name = one_line(plan["input"]["name"])
+    plan, rows = manifest.plan, manifest.rows
+    name = one_line(plan.input.name)
     sizes = hub_words()["size_categories"]
-    known = known_source(plan["input"]["name"], plan["input"]["sha256"])
-    named = [plan["input"]["name"]] if REPOSITORY.fullmatch(plan["input"]["name"]) else []
+    known = known_source(plan.input.name, plan.input.sha256)
+    named = [plan.input.name] if REPOSITORY.fullmatch(plan.input.name) else []
     facts = {"source_datasets": named, **facts, **(known.facts if known else {})}
     facts = {key: value for key, value in facts.items() if value}
     head = DatasetCardData(
@@ -75,7 +76,7 @@ def card_text(
         source_datasets=facts.get("source_datasets"),
         task_categories=["question-answering"],
         task_ids=["extractive-qa"],
-        pretty_name=f"{name}, {plan['copies_per_example']}x word replacement",
+        pretty_name=f"{name}, {plan.copies_per_example}x word replacement",
         tags=["data-augmentation", "word-replacement", "tinybert", "twentyfold"],
         configs=[
             {"config_name": "default", "data_files": [{"split": "train", "path": data_files}]}
@@ -83,10 +84,10 @@ def card_text(
         dataset_info={
             "features": _features(),
             "splits": [
-                {"name": "train", "num_bytes": manifest["bytes_in_memory"], "num_examples": rows}
+                {"name": "train", "num_bytes": manifest.bytes_in_memory, "num_examples": rows}
             ],
-            "download_size": manifest["bytes"],
-            "dataset_size": manifest["bytes_in_memory"],
+            "download_size": manifest.bytes,
+            "dataset_size": manifest.bytes_in_memory,
         },
     )
     return render(

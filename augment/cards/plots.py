@@ -6,16 +6,17 @@ from contextlib import contextmanager
 from typing import Any
 
 from augment.base.command import UsageError
+from augment.base.set_records import Manifest
 
 
-def word_shares(manifest: dict[str, Any]) -> dict[str, float]:
+def word_shares(manifest: Manifest) -> dict[str, float]:
     """Give the shares of all words of all copies: replaced, by source, and left, by reason.
 
     Returns:
         Shares that sum to 1, in the order in which they are drawn.
     """
-    counts, plan = manifest["counts"], manifest["plan"]
-    copies = plan["copies_per_example"]
+    counts, plan = manifest.counts, manifest.plan
+    copies = plan.copies_per_example
     words = max(1, counts["words"] * copies)
     replaced = {
         "replaced by the masked LM": counts["replaced_by_masked_lm"] / words,
@@ -54,7 +55,7 @@ def svg(figure: Any) -> bytes:
     return drawn.getvalue()
 
 
-def draw_set(manifest: dict[str, Any]) -> bytes:
+def draw_set(manifest: Manifest) -> bytes:
     """Draw both pictures as one SVG.
 
     Raises:
@@ -67,7 +68,7 @@ def draw_set(manifest: dict[str, Any]) -> bytes:
         left.bar_label(bars, [f"{share:.1%}" for share in shares.values()], padding=3)
         left.invert_yaxis()
         left.set(xlabel="% of the words of all copies", xlim=(0, 100))
-        bins = manifest["copies_by_share_replaced"]
+        bins = manifest.copies_by_share_replaced
         total = max(1, sum(bins))
         width = 100 / len(bins)
         heights = [100 * number / total for number in bins]

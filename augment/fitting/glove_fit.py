@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from augment.base.command import to_json
 from augment.base.commit import write_atomic
 from augment.base.records import default_cache
+from augment.base.stored import stored
 from augment.fitting.cooccurrence import count_pairs, count_vocabulary, lower_words
 from augment.fitting.glove_model import GloveFit, Report, fit_pairs
 from augment.variants.words import ENGLISH
@@ -21,6 +22,9 @@ ALGORITHM = 1
 """Raised whenever the same texts and settings would give other vectors."""
 
 DEFAULT_FIT = GloveFit()
+
+
+FITTED = "vectors.txt"
 
 
 class TooLittleText(ValueError):
@@ -96,8 +100,8 @@ def fitted_to(
     digest = hashlib.sha256(to_json(setting).encode())
     for text in texts:
         digest.update(hashlib.sha256(text.encode()).digest())
-    path = default_cache() / f"fitted-{digest.hexdigest()[:16]}.txt"
-    if not path.is_file():
+
+    def make(folder: Path) -> None:
         try:
             words, matrix = fit_vectors(texts, config, _reporter(config.epochs, []), language)
         except TooLittleText as error:
@@ -105,9 +109,9 @@ def fitted_to(
                 f"{len(texts)} contexts: too little text to fit vectors to; pass --glove embedded, "
                 "none, or a file"
             ) from error
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_vectors(path, words, matrix)
-    return path
+        write_vectors(folder / FITTED, words, matrix)
+
+    return stored(default_cache() / f"fitted-{digest.hexdigest()[:16]}", make) / FITTED
 
 
 def _reporter(num_epochs: int, losses: list[float]) -> Report:

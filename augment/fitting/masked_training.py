@@ -117,7 +117,8 @@ def train(model: Any, teacher: Any, steps: MaskedSteps, training: Training, work
     """
     import torch
     from transformers import PrinterCallback
-    from transformers.trainer_utils import get_last_checkpoint
+
+    from augment.base.resuming import WholeCheckpoints, last_whole_checkpoint
 
     if teacher is not None:
         teacher.to(training.device, getattr(torch, training.dtype)).eval()
@@ -131,10 +132,11 @@ def train(model: Any, teacher: Any, steps: MaskedSteps, training: Training, work
         train_dataset=steps,
         data_collator=lambda items: items[0],
         optimizers=(optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, clock.rate)),
-        callbacks=[_clock_callback(clock)],
+        callbacks=[_clock_callback(clock), WholeCheckpoints()],
     )
     trainer.remove_callback(PrinterCallback)
-    trainer.train(resume_from_checkpoint=work.is_dir() and get_last_checkpoint(str(work)))
+    last, _ = last_whole_checkpoint(work)
+    trainer.train(resume_from_checkpoint=str(last) if last else None)
     model.eval()
 
 

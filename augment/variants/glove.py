@@ -10,13 +10,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
 
-from augment.base.commit import file_sha256, write_atomic
+from augment.base.commit import file_sha256
 from augment.base.records import default_cache
+from augment.base.stored import stored
 from augment.variants.words import ENGLISH, kind_of
 
 QUERIES = 256  # words looked up in one matrix product; the last product is filled up with zeros
@@ -59,14 +59,14 @@ def load_vectors(path: Path, cache: Path | None = None) -> Vectors:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file of vectors")
     sha256 = file_sha256(path)
-    folder = (cache or default_cache()) / f"glove-{sha256[:16]}"
-    listed = folder / "vocabulary.txt"
-    if not listed.is_file():
+
+    def make(folder: Path) -> None:
         words, matrix, skipped = _parse(path)
-        folder.mkdir(parents=True, exist_ok=True)
-        write_atomic(folder / "vectors.npy", lambda file: _save(file, matrix))
-        write_atomic(listed, "\n".join([str(skipped), *words]))  # last: the cache is whole
-    skipped_lines, *words = listed.read_bytes().decode().split("\n")
+        np.save(folder / "vectors.npy", matrix)
+        (folder / "vocabulary.txt").write_bytes("\n".join([str(skipped), *words]).encode())
+
+    folder = stored((cache or default_cache()) / f"glove-{sha256[:16]}", make)
+    skipped_lines, *words = (folder / "vocabulary.txt").read_bytes().decode().split("\n")
     matrix = np.load(folder / "vectors.npy", mmap_mode="c")  # torch wants writable
     return Vectors(words, matrix, sha256, int(skipped_lines))
 
@@ -230,9 +230,3 @@ def _open(path: Path) -> Iterator[Iterable[bytes]]:
     else:
         with path.open("rb") as plain:
             yield plain
-
-
-def _save(file: Path, matrix: NDArray[np.float32]) -> None:
-    opened: IO[bytes]
-    with file.open("wb") as opened:
-        np.save(opened, matrix)

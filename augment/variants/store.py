@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from augment.base.command import to_json
 from augment.base.commit import file_sha256, write_atomic
+from augment.base.stored import set_aside
 from augment.variants.masked_lm import MaskedLM, MaskedLMSettings, words_alone
 from augment.variants.words import ENGLISH, find_words
 
@@ -69,15 +70,12 @@ class Parts:
         write_atomic(self.folder / f"{name}.arrow", content.to_pybytes())
 
     def read(self) -> list[pa.Table]:
-        """Map every part.
-
-        Raises:
-            ValueError: a part's bytes are not those it was named after.
-        """
+        """Map every part; set those aside whose bytes are not those they were named after."""
         tables = []
         for path in sorted(self.folder.glob("*.arrow")):
             if file_sha256(path)[:32] != path.stem:
-                raise ValueError(f"{path}: damaged; delete it, it will be computed again")
+                set_aside(path, "its bytes are not those it is named after")
+                continue
             table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
             tables.append(table.replace_schema_metadata({FILE: str(path)}))
         return tables

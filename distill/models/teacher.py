@@ -5,11 +5,13 @@ A teacher is in eval mode, needs no gradients, and stands outside of what is tra
 
 import hashlib
 import json
+import os
 import sys
+import zlib
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
@@ -25,6 +27,9 @@ from distill.rows.batches import Batches
 from distill.rows.features import Features
 from eval.reading.encoder import encoder_of
 
+FORMAT = 2
+"""2: with a checksum of every window."""
+LOGITS, CHECKS = "logits.bin", "checks.bin"
 CHUNK = 4096
 """Windows whose logits are made between two writes to disk."""
 Targets = Callable[[dict[str, Tensor]], dict[str, Any]]
@@ -78,22 +83,27 @@ class SpanTeacher:
 class TeacherLogits:
     """Start and end logits of every window that a training reads, float32, memory-mapped.
 
-    `logits` is (tokens, 2); `done` is (windows,), 1 where a window's are on disk.
+    `logits` is (tokens, 2); `checks` is (windows,), the CRC-32 of a window's logits, 0 where they
+    are not there.
 
     The files lie in the cache under the hash of the windows and of what the teacher is. A window
     is computed once, whichever epoch or run asks for it first; an interrupted computation goes
-    on, since a window counts as done only when its logits are on disk.
+    on, since a window's checksum is written when its logits are on disk. Logits that do not fit
+    their checksum are computed again.
     """
 
     def __init__(
         self, features: Features, teacher_sha256: str, dtype: str, cache: Path | None = None
     ) -> None:
         described = {"features": features.key, "teacher": teacher_sha256, "dtype": dtype}
-        text = json.dumps(described, sort_keys=True)
+        text = json.dumps({**described, "format": FORMAT}, sort_keys=True)
         self.key = hashlib.sha256(text.encode()).hexdigest()
         self.features = features
         self.folder = (cache or default_cache()) / f"logits-{self.key[:16]}"
-        self._open()
+        self.folder.parent.mkdir(parents=True, exist_ok=True)
+        with claimed(self.folder, wait=True):
+            self._open()
+        self._proven = np.zeros(len(features), np.bool_)
 
     def read(self, flat: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Give the start and end logits of tokens, by their places in `features.tokens`."""
@@ -103,7 +113,16 @@ class TeacherLogits:
     def missing(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         """Of some rows, give those whose logits are not there yet, longest first."""
         wanted = np.unique(rows)
-        wanted = wanted[np.asarray(self.done[wanted]) == 0]
+        wanted = wanted[~self._proven[wanted]]
+        there = wanted[np.asarray(self.checks[wanted]) != 0]
+        proven = np.array([self._check(row) == self.checks[row] for row in there], np.bool_)
+        self._proven[there[proven]] = True
+        if not proven.all():
+            print(
+                f"{self.folder}: {(~proven).sum()} windows are damaged, and computed again",
+                file=sys.stderr,
+            )
+        wanted = wanted[~self._proven[wanted]]
         order = np.argsort(-self.features.lengths[wanted], kind="stable")
         longest_first: NDArray[np.int64] = wanted[order]
         return longest_first
@@ -112,7 +131,7 @@ class TeacherLogits:
         """Compute the logits of those of `rows` that are missing; give their number."""
         from tqdm import tqdm
 
-        with claimed(self.folder, wait=True):
+        with claimed(self.folder, wait=True), (self.folder / LOGITS).open("rb+") as file:
             missing = self.missing(rows)
             if not len(missing):
                 return 0
@@ -123,14 +142,19 @@ class TeacherLogits:
                 for start in range(0, len(missing), CHUNK):
                     chunk = missing[start : start + CHUNK]
                     for place in range(0, len(chunk), batch_size):
-                        self._compute(chunk[place : place + batch_size], batches, teacher)
+                        self._compute(chunk[place : place + batch_size], batches, teacher, file)
                         bar.update(len(chunk[place : place + batch_size]))
-                    self.logits.flush()
-                    self.done[chunk] = 1
-                    self.done.flush()
+                    file.flush()
+                    os.fsync(file.fileno())
+                    self.checks[chunk] = [self._check(row) for row in chunk]
+                    self.checks.flush()
+                    self._proven[chunk] = True
             return len(missing)
 
-    def _compute(self, rows: NDArray[np.int64], batches: Batches, teacher: SpanTeacher) -> None:
+    def _compute(
+        self, rows: NDArray[np.int64], batches: Batches, teacher: SpanTeacher, file: BinaryIO
+    ) -> None:
+        """Write some windows' logits: into the file, since a full disk kills who writes a map."""
         batch = batches.collate(rows)
         device = teacher.model.device
         given = teacher({name: tensor.to(device) for name, tensor in batch.items()})
@@ -142,24 +166,28 @@ class TeacherLogits:
                     "the teacher gives NaN or infinite logits; try --dtype float32, and check "
                     "that its training ended well"
                 )
-            self.logits[start : start + length] = logits[:length]
+            file.seek(8 * int(start))
+            file.write(np.ascontiguousarray(logits[:length], np.float32).tobytes())
+
+    def _check(self, row: np.int64) -> int:
+        """Give the checksum of a window's logits as they lie there; never 0."""
+        start = self.features.starts[row]
+        return zlib.crc32(self.logits[start : start + self.features.lengths[row]].tobytes()) or 1
 
     def _open(self) -> None:
-        """Map the files, made first (sparse, nothing done) unless both are there, whole.
+        """Map the files, made first (sparse, nothing in them) unless both are there, whole.
 
-        Under the lock: if the files were replaced while another process maps the old ones, what
-        that process computes would be lost.
+        Under the lock: a file that is replaced while another process maps the old one would take
+        that one's logits with it.
         """
-        self.folder.parent.mkdir(parents=True, exist_ok=True)
-        sizes = {"logits.bin": 8 * len(self.features.tokens), "done.bin": len(self.features)}
+        sizes = {CHECKS: 4 * len(self.features), LOGITS: 8 * len(self.features.tokens)}
         paths = {name: self.folder / name for name in sizes}
-        with claimed(self.folder, wait=True):
-            if any(not p.is_file() or p.stat().st_size != sizes[n] for n, p in paths.items()):
-                for name in ("done.bin", "logits.bin"):  # done first: killed between, none is done
-                    write_atomic(paths[name], partial(_sparse, sizes[name]))
+        if any(not p.is_file() or p.stat().st_size != sizes[n] for n, p in paths.items()):
+            write_atomic(paths[CHECKS], bytes(sizes[CHECKS]))  # first: killed between, none is
+            write_atomic(paths[LOGITS], partial(_sparse, sizes[LOGITS]))  # said to be there
         shape = (len(self.features.tokens), 2)
-        self.logits = np.memmap(paths["logits.bin"], np.float32, "r+", shape=shape)
-        self.done = np.memmap(paths["done.bin"], np.uint8, "r+")
+        self.logits = np.memmap(paths[LOGITS], np.float32, "r", shape=shape)
+        self.checks = np.memmap(paths[CHECKS], np.uint32, "r+")
 
 
 def _sparse(size: int, path: Path) -> None:

@@ -20,14 +20,16 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from augment.base.commit import file_sha256, write_atomic
-from augment.base.folders import claimed, empty, rename_folder
+from augment.base.commit import file_sha256
 from augment.base.records import default_cache
-from augment.shards import manifest_sha256, read_manifest, read_shard, shard_paths
+from augment.base.set_records import read_manifest
+from augment.base.stored import stored
+from augment.shards import manifest_sha256, read_shard, shard_paths
 from augment.squad import TRAIN_PART, OnBadAnswer, Part, SquadSet, read_squad
 from eval.reading.windows import Window, WindowRule, cut_windows, label_window
 
-FORMAT = 1
+FORMAT = 2
+"""2: with checksums."""
 CHUNK = 2000  # rows tokenised at once
 
 
@@ -115,7 +117,7 @@ def find_source(
     folder = Path(data)
     if _is_set(data):
         shard_paths(folder)
-        copies = int(read_manifest(folder)["plan"]["copies_per_example"])
+        copies = read_manifest(folder).plan.copies_per_example
         return Source(kind, (data,), manifest_sha256(folder), copies)
     sha256 = _read(data, part, on_bad_answer).sha256
     if on_bad_answer != "fail":  # other rows of the same file
@@ -185,18 +187,14 @@ def load_features(
         "rule": asdict(rule),
     }
     key = hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()
-    folder = (cache or default_cache()) / f"features-{key[:16]}"
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    if not folder.is_dir():
-        incomplete = folder.with_suffix(".incomplete")
-        with claimed(incomplete, wait=True):
-            if not folder.is_dir():  # nobody made it meanwhile
-                empty(incomplete)
-                meta = _write(incomplete, source, tokenizer, rule)
-                source.check_unchanged()
-                text = json.dumps({**meta, "key": key, "from": described}, indent=2)
-                write_atomic(incomplete / "meta.json", text)
-                rename_folder(incomplete, folder)
+
+    def make(folder: Path) -> None:
+        meta = _write(folder, source, tokenizer, rule)
+        source.check_unchanged()
+        text = json.dumps({**meta, "key": key, "from": described}, indent=2)
+        (folder / "meta.json").write_text(text, encoding="utf-8")
+
+    folder = stored((cache or default_cache()) / f"features-{key[:16]}", make)
     meta = json.loads((folder / "meta.json").read_bytes())
     return Features(
         folder=folder,

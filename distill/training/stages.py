@@ -21,6 +21,7 @@ from augment.base.command import to_json, versions
 from augment.base.commit import write_atomic
 from augment.base.folders import rename_folder
 from augment.base.models import model_sha256, pick_device
+from augment.base.stored import CHECKSUMS, checksum_faults, discard, seal
 from augment.cards.facts import inherited
 from augment.inputs.card import folder_card, hub_card
 from distill.cards.measured import TRAINING
@@ -66,6 +67,7 @@ def distil(job: Job) -> dict[str, Any]:
     if job.place.device == "cuda":
         torch.cuda.set_device(pick_device(job.device))
     check_gpus(job.place)
+    job.folder.look()
     sources = find_sources(job)
     plan = plan_of(job, sources)
     with claimed(job, plan) as record:
@@ -76,11 +78,18 @@ def distil(job: Job) -> dict[str, Any]:
         student, tokenizer = check_models(job, teachers)
         if launch_rank() == 0:
             job.folder.prepare(plan)
+            job.folder.look(_bytes_needed(job, student))
         records = [
             _run_stage(job, index, source, teachers, student, tokenizer)
             for index, source in enumerate(sources)
         ]
         return _finish(job, plan, records)
+
+
+def _bytes_needed(job: Job, student: Any) -> int:
+    """Estimate what a run takes: float32 students, and checkpoints with two moments each."""
+    kept = len(job.recipe.stages) + 1
+    return 4 * int(student.num_parameters()) * (kept + 3 * job.place.save_total_limit)
 
 
 def _run_stage(
@@ -91,14 +100,17 @@ def _run_stage(
     `student` is the first stage's.
     """
     folder = job.stage_folder(index)
-    record_path = folder / STAGE_RECORD
     work = folder.with_name(folder.name + ".incomplete")
     teacher_tokenizer, teacher = teachers.take(index, tokenizer)
-    if record_path.is_file():
+    if folder.is_dir():
+        faults = checksum_faults(folder)
         if launch_rank() == 0:
             shutil.rmtree(work, ignore_errors=True)  # killed when the stage had its name
-        done: dict[str, Any] = json.loads(record_path.read_bytes())
-        return done
+            if faults:
+                discard(folder, faults)
+        if not faults:
+            done: dict[str, Any] = json.loads((folder / STAGE_RECORD).read_bytes())
+            return done
     began = time.monotonic()
     stage, place = job.recipe.stages[index], job.place
     seed = job.recipe.seed + index
@@ -212,7 +224,8 @@ def _keep_stage(
     made = work / "student"
     shutil.rmtree(made, ignore_errors=True)
     save_student(student, tokenizer, made)
-    write_atomic(made / STAGE_RECORD, to_json(record))
+    (made / STAGE_RECORD).write_text(to_json(record), encoding="utf-8")
+    seal(made)
     rename_folder(made, folder)
     shutil.rmtree(work)
 
@@ -239,7 +252,7 @@ def _finish(job: Job, plan: dict[str, Any], records: Sequence[dict[str, Any]]) -
     if launch_rank() == 0:
         last = job.stage_folder(len(records) - 1)
         for path in last.iterdir():
-            if path.name != STAGE_RECORD:
+            if path.name not in (STAGE_RECORD, CHECKSUMS):
                 shutil.copy2(path, job.folder.incomplete / path.name)
     _wait_for_all()
     scores = score_finished(job) if job.dev else None

@@ -2,36 +2,28 @@
 
 Mixed precision, accumulation, clipping, checkpoints, TensorBoard and several processes are
 transformers'. Ours are the order of the rows (`Batches`), the losses (`distiller`) and the mark
-that tells a whole checkpoint from one that a kill cut short.
+that tells a whole checkpoint from one that a kill cut short (`resuming`).
 """
 
-import json
 import math
-import os
-import pickle
-import shutil
 import sys
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
-from augment.base.command import UsageError, to_json
-from augment.base.commit import write_atomic
+from augment.base.command import UsageError
+from augment.base.resuming import WholeCheckpoints, last_whole_checkpoint
 from augment.variants.attention import keep_freed_memory
 from distill.models.distiller import model_inputs
 from distill.models.teacher import Targets
 from distill.recipes import Stage
 from distill.rows.batches import Batches
 
-WHOLE = "whole.json"
-"""Written into a checkpoint last."""
 NO_DECAY = ("bias", "norm")
 """Parts of names of parameters without weight decay."""
 
@@ -125,20 +117,8 @@ class DistilTrainer(Trainer):  # type: ignore[misc]
         super().log(logs, start_time)
 
 
-class WholeCheckpoints(TrainerCallback):  # type: ignore[misc]
-    """Marks a checkpoint when all of it is there, with the seconds that it took to get there.
-
-    Also sees that the last step is logged, and that a resumed run saves and logs as it is told now.
-    """
-
-    def __init__(self, before: float) -> None:
-        self.before = before
-        self.started = time.monotonic()
-
-    @property
-    def seconds(self) -> float:
-        """Time spent on the stage, killed runs included up to their last checkpoint."""
-        return self.before + time.monotonic() - self.started
+class StepsAsTold(TrainerCallback):  # type: ignore[misc]
+    """Sees that the last step is logged, and that a resumed run saves and logs as told now."""
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Take the steps from the arguments, not from the checkpoint."""
@@ -148,27 +128,6 @@ class WholeCheckpoints(TrainerCallback):  # type: ignore[misc]
         """Log the last step."""
         if state.global_step >= state.max_steps:
             control.should_log = True
-
-    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Leave the mark, when every process has written its part."""
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
-            torch.distributed.barrier()
-        if state.is_world_process_zero:
-            folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
-            record = {"step": state.global_step, "seconds": round(self.seconds, 1)}
-            write_atomic(folder / WHOLE, to_json(record))
-
-
-def last_whole_checkpoint(work: Path) -> tuple[Path | None, float]:
-    """Give the last whole checkpoint and its seconds; the first process deletes cut ones."""
-    marks = {}
-    for folder in work.glob("checkpoint-*"):
-        if (folder / WHOLE).is_file():
-            mark = json.loads((folder / WHOLE).read_bytes())
-            marks[mark["step"]] = folder, float(mark["seconds"])
-        elif os.environ.get("RANK", "0") == "0":
-            shutil.rmtree(folder)
-    return marks[max(marks)] if marks else (None, 0.0)
 
 
 def train_stage(
@@ -219,19 +178,14 @@ def train_stage(
         train_dataset=batches,
         data_collator=_only_item,
         optimizers=(optimizer, schedule),
-        callbacks=[whole, *callbacks],
+        callbacks=[whole, StepsAsTold(), *callbacks],
         targets=targets,
     )
     trainer.remove_callback(PrinterCallback)
     for callback in callbacks:
         if hasattr(callback, "trainer"):
             callback.trainer = trainer
-    try:
-        trainer.train(resume_from_checkpoint=str(resume) if resume else None)
-    except (pickle.UnpicklingError, SafetensorError, EOFError) as error:
-        raise RuntimeError(
-            f"{resume}: damaged checkpoint ({error!s:.100}); delete that folder and run again"
-        ) from error
+    trainer.train(resume_from_checkpoint=str(resume) if resume else None)
     if any(not parameter.isfinite().all() for parameter in distiller.parameters()):
         raise ValueError("the weights became NaN or infinite; lower the learning rate")
     logged = [entry for entry in trainer.state.log_history if "loss" in entry]
