@@ -95,22 +95,28 @@ def test_an_interrupted_computation_goes_on(made, monkeypatch):
 
 
 def test_a_window_is_marked_when_its_logits_are_on_disk(made, monkeypatch):
-    """At each flush of logits, their windows still count as missing; the marks are flushed next."""
+    """When logits are synced, their windows still count as missing; the marks are flushed next."""
     teacher, features, cache = made
     monkeypatch.setattr("distill.models.teacher.CHUNK", 4)
     logits = TeacherLogits(features, "sha", "float32", cache)
-    flush, seen = np.memmap.flush, []
+    flush, sync, seen = np.memmap.flush, os.fsync, []
 
-    def watch(array):
+    def watch_flush(array):
         seen.append((Path(array.filename).name, len(logits.missing(every(features)))))
         flush(array)
 
-    monkeypatch.setattr(np.memmap, "flush", watch)
+    def watch_sync(descriptor):
+        name = Path(os.readlink(f"/proc/self/fd/{descriptor}")).name
+        seen.append((name, len(logits.missing(every(features)))))
+        sync(descriptor)
+
+    monkeypatch.setattr(np.memmap, "flush", watch_flush)
+    monkeypatch.setattr(os, "fsync", watch_sync)
     assert logits.fill(every(features), teacher, 2) == len(features) > 8
     expected = []
     for done in range(0, len(features), 4):
         left = len(features) - done
-        expected += [("logits.bin", left), ("done.bin", max(left - 4, 0))]
+        expected += [("logits.bin", left), ("checks.bin", max(left - 4, 0))]
     assert seen == expected
 
 
