@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install test quick demo lint clean
+.PHONY: install test quick campaign demo lint clean
 
 # Everything the tests and the linters need, in an environment of the project's own.
 install: .venv/installed
@@ -19,6 +19,10 @@ test: install
 
 quick: install
 	$(PYTEST) -m 'not slow'
+
+# Faults by the hundred: damaged files, killed runs, malformed inputs. Not in CI.
+campaign: install
+	$(BIN)/python -m tests.campaign --report campaign.txt
 
 # A tour on the bundled sample and models: nothing is fetched. Works as often as you like.
 SAMPLE := augment/embedded/sample
