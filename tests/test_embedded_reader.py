@@ -40,7 +40,7 @@ def test_a_reader_by_that_name_reads():
 def test_the_name_stands_for_its_folder_in_recipes_and_in_records(tmp_path):
     recipe = with_folders(find_recipe("embedded-2l-384d"))
     assert {stage.teacher for stage in recipe.stages} == {str(EMBEDDED)}
-    assert recipe.student == "teacher:1,3"
+    assert recipe.student == "teacher:1,2"
     assert find_reader("embedded") == str(EMBEDDED)
     assert find_reader("someone/embedded") == "someone/embedded"
     sample = EMBEDDED.parents[1] / "augment" / "embedded" / "sample-dev-v2.0.json"
