@@ -19,7 +19,7 @@ from typing import Annotated, Literal
 import tyro
 
 from augment.base.command import UsageError, run, to_json, usable_cores, versions
-from augment.base.commit import remove_leftovers, write_atomic
+from augment.base.commit import write_atomic
 from augment.base.folders import OutFolder
 from augment.base.paragraphs import raise_faults
 from augment.base.records import as_json
@@ -246,7 +246,6 @@ def make_plan(config: BuildConfig, sources: Sources) -> Plan:
 def _prepare(folder: OutFolder, plan: Plan) -> Path:
     """Make the working folder, or take over the one of an interrupted run."""
     folder.prepare(plan.as_json())
-    remove_leftovers(folder.incomplete)
     for name in ("data", "receipts"):
         (folder.incomplete / name).mkdir(exist_ok=True)
     return folder.incomplete

@@ -105,13 +105,13 @@ def predict(config: Predict) -> dict[str, str]:
         questions, dev_sha256 = read_gold(config.dev, config.part)
         asked, contexts = _texts(questions, config.dev)
         may_be_null = any(question.may_be_null for question in questions)
+        if process_rank()[0] == 0:
+            _probe(config.out)
         identity = _identity(config, dev_sha256, may_be_null)
         done = _finished(config, identity)
         if done is not None:
             print(f"{config.out}: complete already", file=sys.stderr)
             return done
-        if process_rank()[0] == 0:
-            _probe(config.out)
         reader = Reader.load(
             config.model,
             protocol=config.rules,

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from augment.base.command import UsageError, to_json
-from augment.base.commit import fsync_file, fsync_folder, write_atomic
+from augment.base.commit import fsync_file, fsync_folder, remove_leftovers, write_atomic
 from augment.base.records import differences, read_record
 
 PLAN = "plan.json"
@@ -155,6 +155,7 @@ class OutFolder:
         Raises:
             UsageError: it holds what is not ours, or has another plan and may not be forgotten.
         """
+        remove_leftovers(self.incomplete)
         if holds_anything(self.incomplete):
             there = read_record(self.incomplete / PLAN, self.incomplete)
             if there is None:

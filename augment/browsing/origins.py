@@ -7,6 +7,7 @@ from pathlib import Path
 from augment.base.set_records import Plan
 from augment.variants.masked_lm import MaskedLMSettings
 from augment.variants.store import GLOVE, MASKED_LM, CandidateStore, Parts, context_setting
+from augment.variants.words import ENGLISH
 
 Sources = Callable[[str], Callable[[int], int | None]]
 """From a context to a function from a word's first character to `MASKED_LM`, `GLOVE` or None."""
@@ -25,7 +26,7 @@ def find_sources(candidates: Path, plan: Plan) -> Sources | None:
     if plan.masked_lm is None or plan.glove is None:
         only = GLOVE if plan.masked_lm is None else MASKED_LM
         return lambda _: lambda _: only
-    known = {**vars(plan), **vars(plan.masked_lm)}
+    known = {**vars(plan), "language": plan.language or ENGLISH, **vars(plan.masked_lm)}
     settings = MaskedLMSettings(**{one.name: known[one.name] for one in fields(MaskedLMSettings)})
     parts = Parts(candidates, context_setting(known["sha256"], settings))
     if not parts.folder.is_dir():
