@@ -11,7 +11,7 @@ import pyarrow as pa
 from augment.base.commit import file_sha256
 from augment.base.paragraphs import Paragraph, raise_faults, span_fault
 from augment.base.records import default_cache
-from augment.base.set_records import MANIFEST, read_manifest
+from augment.base.set_records import MANIFEST, Manifest, read_manifest
 from augment.base.stored import stored
 from augment.variants.replace import Variants
 
@@ -34,6 +34,8 @@ SCHEMA = pa.schema(
         ("copy_index", pa.int32()),
     ]
 )
+JUDGED_SCHEMA = pa.schema([*SCHEMA, ("reader_answer", pa.string()), ("reader_f1", pa.float32())])
+"""Of a set that `eval.agreement --write` made: what a reader answered, and its F1 from 0 to 1."""
 
 
 @dataclass(frozen=True)
@@ -63,9 +65,19 @@ def write_shard(path: Path, paragraphs: Sequence[AugmentedParagraph]) -> tuple[i
     Raises:
         ValueError: a span is wrong, or what was read back differs from what was written.
     """
-    batches = [_batch(rows) for rows in _batched(_rows(paragraphs))]
+    return write_batches(path, [_batch(rows) for rows in _batched(_rows(paragraphs))], SCHEMA)
+
+
+def write_batches(
+    path: Path, batches: Sequence[pa.RecordBatch], schema: pa.Schema
+) -> tuple[int, int]:
+    """Write a shard, read it back, and compare; give its rows and their bytes in memory.
+
+    Raises:
+        ValueError: what was read back differs from what was written.
+    """
     options = pa.ipc.IpcWriteOptions(compression=pa.Codec("zstd", COMPRESSION_LEVEL))
-    with path.open("wb") as file, pa.ipc.new_file(file, SCHEMA, options=options) as writer:
+    with path.open("wb") as file, pa.ipc.new_file(file, schema, options=options) as writer:
         for batch in batches:
             writer.write_batch(batch)
     with pa.OSFile(str(path)) as source:
@@ -86,7 +98,7 @@ def read_shard(path: Path) -> Iterator[pa.RecordBatch]:
     try:
         with pa.OSFile(str(path)) as source:
             reader = pa.ipc.open_file(source)
-            if not reader.schema.equals(SCHEMA):
+            if reader.schema not in (SCHEMA, JUDGED_SCHEMA):
                 raise ValueError(f"{path}: other columns than ours: {reader.schema.names}")
             for index in range(reader.num_record_batches):
                 batch = reader.get_batch(index)
@@ -99,6 +111,11 @@ def read_shard(path: Path) -> Iterator[pa.RecordBatch]:
 def manifest_sha256(folder: Path) -> str:
     """Identify a finished set."""
     return file_sha256(folder / MANIFEST)
+
+
+def schema_of(manifest: Manifest) -> pa.Schema:
+    """Give the columns of a finished set."""
+    return SCHEMA if manifest.judged is None else JUDGED_SCHEMA
 
 
 def folder_faults(folder: Path) -> list[str]:
@@ -144,15 +161,18 @@ def open_shards(folder: str | Path, cache: Path | None = None) -> "Dataset":
     folder = Path(folder)
     paths = shard_paths(folder)
     name = f"shards-{manifest_sha256(folder)[:16]}"
-    target = stored((cache or default_cache()) / name, lambda made: _write_streams(paths, made))
+    schema = schema_of(read_manifest(folder))
+    target = stored(
+        (cache or default_cache()) / name, lambda made: _write_streams(paths, schema, made)
+    )
     parts = [datasets.Dataset.from_file(str(target / path.name)) for path in paths]
     return datasets.concatenate_datasets(parts)
 
 
-def _write_streams(paths: Sequence[Path], folder: Path) -> None:
+def _write_streams(paths: Sequence[Path], schema: pa.Schema, folder: Path) -> None:
     """Write shards uncompressed, in the format that `datasets` maps."""
     for path in paths:
-        with pa.ipc.new_stream(str(folder / path.name), SCHEMA) as writer:
+        with pa.ipc.new_stream(str(folder / path.name), schema) as writer:
             for batch in read_shard(path):
                 writer.write_batch(batch)
 

@@ -30,6 +30,9 @@ class FinetuneConfig:
     """With --model teacher:2,4,6: the reader that the layers come from."""
     rows: Literal["original", "augmented"] = "original"
     """Rows of a built set to train on: the original questions, or these and all copies."""
+    min_agreement: float | None = None
+    """Leave out copies on which a reader's F1 with the label is below this, 0 to 1.
+    For --rows augmented, and a set that `eval.agreement --write` made."""
     part: tyro.conf.OmitArgPrefixes[Part] = TRAIN_PART
     """Part of TRAIN to read."""
     on_bad_answer: OnBadAnswer = "fail"
@@ -82,6 +85,11 @@ class FinetuneConfig:
     def __post_init__(self) -> None:
         if self.model.startswith("teacher:") != (self.layers_of is not None):
             raise UsageError("--model teacher:2,4,6 and --layers-of READER go together")
+        if self.min_agreement is not None:
+            if self.rows != "augmented":
+                raise UsageError("--min-agreement leaves out copies; pass --rows augmented")
+            if not 0 <= self.min_agreement <= 1:
+                raise UsageError(f"--min-agreement {self.min_agreement}: must be 0 to 1")
 
 
 def finetune(config: FinetuneConfig) -> dict[str, Any]:
@@ -116,6 +124,7 @@ def finetune(config: FinetuneConfig) -> dict[str, Any]:
             recipe=recipe,
             output=config.output,
             data=config.train,
+            min_agreement=config.min_agreement,
             part=config.part,
             on_bad_answer=config.on_bad_answer,
             dev=config.dev,

@@ -63,6 +63,8 @@ class TrainConfig:
     """Parts into which each process splits its share of a step, to save memory."""
     save_steps: int = 1000
     """Steps between checkpoints."""
+    keep_steps: tuple[int, ...] = ()
+    """Also keep the student after these steps: OUTPUT/stages/1-intermediate-step-400."""
     logging_steps: int = 50
     """Steps between entries in the TensorBoard log."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -104,6 +106,7 @@ def train(config: TrainConfig) -> dict[str, Any]:
             max_steps=config.max_steps,
             accumulation=config.gradient_accumulation_steps,
             save_steps=config.save_steps,
+            keep_steps=config.keep_steps,
             logging_steps=config.logging_steps,
             device=config.device,
             dtype=config.dtype,

@@ -2,7 +2,7 @@
 
 Replacing words never changes the letters of an answer, but it can destroy what made it the answer.
 The tables show the reader's scores by copy and by the share of words that were replaced, beside its
-scores on the originals.
+scores on the originals. With --write these answers become columns of the set, to filter it by.
 """
 
 import math
@@ -35,7 +35,8 @@ class Agreement:
     model: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="MODEL")]
     """A reader: hub id, folder of a checkpoint with a span head, or `embedded`."""
     sample: int = 500
-    """Number of questions, spread evenly over the set; each is asked on all its copies."""
+    """Number of questions, spread evenly over the set; each is asked on all its copies.
+    With --write all are asked."""
     protocol: Literal["run_qa", "farm"] = "run_qa"
     """How answers are chosen; see `python -m eval.predict --help`."""
     batch_size: int = 32
@@ -46,6 +47,9 @@ class Agreement:
     """Number type of the reader."""
     allow_bin: bool = False
     """Also load pytorch_model.bin if a checkpoint has no safetensors."""
+    write: Path | None = None
+    """Also write the set into this folder with two more columns: reader_answer, reader_f1 (0 to 1).
+    `distill.finetune --min-agreement` takes it."""
     out_file: Path | None = None
     """Also write the figures into this JSON file."""
 
@@ -65,6 +69,7 @@ class JudgedRow:
     """Share of the context's words that differ from the original's, 0 to 1."""
     exact: int
     f1: float
+    answer: str
 
 
 @dataclass(frozen=True)
@@ -85,10 +90,15 @@ def agreement(config: Agreement) -> dict[str, Any]:
     Raises:
         ValueError: a set whose copies do not belong to its originals.
     """
+    from augment.base.set_records import Judge, read_manifest
     from augment.shards import manifest_sha256, read_rows
+    from eval.scoring.judged_set import check_free, write_judged
 
     config = replace(config, model=find_reader(config.model))
-    rows = pick_rows(lambda: read_rows(config.augmented), config.sample)
+    if config.write is not None:
+        check_free(config.write)
+    manifest = read_manifest(config.augmented)
+    may_be_null = bool(manifest.input_counts["impossible_questions"])
     protocol = Protocol(name=config.protocol)
     reader = Reader.load(
         config.model,
@@ -98,7 +108,23 @@ def agreement(config: Agreement) -> dict[str, Any]:
         dtype=config.dtype,
         allow_bin=config.allow_bin,
     )
-    judged = judge(rows, reader)
+    judged: list[JudgedRow] = []
+
+    def ask(rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, float]]:
+        found = judge(rows, reader, may_be_null=may_be_null)
+        judged.extend(found)
+        return [(row.answer, row.f1) for row in found]
+
+    if config.write is None:
+        ask(pick_rows(lambda: read_rows(config.augmented), config.sample))
+    else:
+        asked = Judge(
+            model=shown_name(config.model),
+            model_sha256=model_sha256(config.model),
+            protocol=f"{protocol.signature()},dtype={config.dtype}",
+            set_sha256=manifest_sha256(config.augmented),
+        )
+        write_judged(config.augmented, config.write, asked, ask)
     copies, shares = by_copy(judged), by_share(judged)
     print(table("copy", copies), table("words replaced", shares), sep="\n\n")
     figures = {
@@ -126,7 +152,7 @@ def _configuration(config: Agreement, protocol: Protocol) -> dict[str, Any]:
         "augmented_sha256": manifest_sha256(config.augmented),
         "model": shown_name(config.model),
         "model_sha256": model_sha256(config.model),
-        "sample": config.sample,
+        "sample": config.sample if config.write is None else None,
         "protocol": asdict(protocol),
         "dtype": config.dtype,
         "device": config.device,
@@ -145,7 +171,9 @@ def pick_rows(
     return [row for row in read() if row["source_id"] in chosen]
 
 
-def judge(rows: Sequence[Mapping[str, Any]], reader: Reader) -> list[JudgedRow]:
+def judge(
+    rows: Sequence[Mapping[str, Any]], reader: Reader, *, may_be_null: bool
+) -> list[JudgedRow]:
     """Ask the reader every row and score its answer against the row's label."""
     originals = {row["source_id"]: row["context"] for row in rows if row["copy_index"] == 0}
     missing = {row["source_id"] for row in rows} - originals.keys()
@@ -154,14 +182,14 @@ def judge(rows: Sequence[Mapping[str, Any]], reader: Reader) -> list[JudgedRow]:
     answers = reader.read(
         [row["question"] for row in rows],
         [row["context"] for row in rows],
-        may_be_null=any(row["is_impossible"] for row in rows),
+        may_be_null=may_be_null,
         progress=True,
     )
     judged = []
     for row, answer in zip(rows, answers, strict=True):
         exact, f1 = question_scores(answer.text, tuple(row["answers"]["text"]))
         share = share_replaced(originals[row["source_id"]], row["context"], f"row {row['id']}")
-        judged.append(JudgedRow(row["source_id"], row["copy_index"], share, exact, f1))
+        judged.append(JudgedRow(row["source_id"], row["copy_index"], share, exact, f1, answer.text))
     return judged
 
 

@@ -5,14 +5,19 @@ import os
 import signal
 import subprocess
 import sys
+from collections import Counter
 
 import numpy as np
 import pytest
 from transformers import AutoTokenizer
 
+from augment.base.command import UsageError
+from augment.base.set_records import Judge
 from augment.build import BuildConfig, build
+from augment.shards import read_rows
 from distill.rows.features import find_source, load_features, tokenizer_sha256
 from eval.reading.windows import WindowRule
+from eval.scoring.judged_set import write_judged
 from tests.small_sets import answer, question, squad
 from tests.tiny_readers import bert_tokenizer, roberta_tokenizer
 
@@ -39,6 +44,12 @@ def load(path, cache, kind="original", rule=RULE, tokenizer=None):
 
 def windows(features):
     return np.split(features.tokens, np.cumsum(features.lengths)[:-1])
+
+
+def three_copies(data, out):
+    models = {"mlm": "embedded", "glove": "none"}
+    build(BuildConfig(train=str(data), out=out, copies_per_example=3, num_workers=1, **models))
+    return out
 
 
 @pytest.mark.parametrize("tokenizer", [bert_tokenizer, roberta_tokenizer])
@@ -118,16 +129,7 @@ def test_token_types_are_part_of_it(data, tmp_path):
 
 
 def test_originals_of_a_set_are_the_files_rows(data, tmp_path):
-    build(
-        BuildConfig(
-            train=str(data),
-            out=tmp_path / "set",
-            mlm="embedded",
-            glove="none",
-            copies_per_example=3,
-            num_workers=1,
-        )
-    )
+    three_copies(data, tmp_path / "set")
     every = load(tmp_path / "set", tmp_path, "augmented")
     originals = load(tmp_path / "set", tmp_path, "original")
     assert np.array_equal(originals.tokens, load(data, tmp_path).tokens)
@@ -188,6 +190,7 @@ import os, signal, sys
 from pathlib import Path
 import distill.rows.features as features
 from eval.reading.windows import WindowRule
+from eval.scoring.judged_set import write_judged
 from tests.tiny_readers import bert_tokenizer
 features.CHUNK = 2
 cut = features._cut
@@ -222,3 +225,33 @@ def test_on_real_questions(shared, tmp_path):
     assert features.counts["answers_in_no_window"] == 0
     for ids, (start, end) in zip(windows(features), features.labels, strict=True):
         assert start <= end < len(ids)
+
+
+def test_half_of_balanced_rows_are_originals(data, tmp_path):
+    out = str(three_copies(data, tmp_path / "set"))
+    kinds = ("original", "augmented", "balanced")
+    originals, every, balanced = (Counter(find_source(kind, out).rows()) for kind in kinds)
+    assert balanced == every + originals + originals  # there are three copies of each
+    assert sum(balanced.values()) == 6 * sum(originals.values())
+
+
+def test_copies_that_a_reader_does_not_answer_are_left_out(data, tmp_path):
+    """A judge that gives copy 1 an F1 of 1, copy 2 of 0.5, and all others 0, originals too."""
+    f1 = {1: 1.0, 2: 0.5}
+
+    def judge(rows):
+        return [("said", f1.get(row["copy_index"], 0.0)) for row in rows]
+
+    folder, out = three_copies(data, tmp_path / "set"), tmp_path / "judged"
+    write_judged(
+        folder, out, Judge(model="m", model_sha256="0", protocol="p", set_sha256="1"), judge
+    )
+    contexts = [(row["copy_index"], row["context"]) for row in read_rows(out)]
+    for least, copies in ((None, (0, 1, 2, 3)), (0.5, (0, 1, 2)), (0.6, (0, 1))):
+        source = find_source("augmented", str(out), min_agreement=least)
+        expected = [context for copy, context in contexts if copy in copies]
+        assert [row.context for row in source.rows()] == expected
+        made = load_features(source, bert_tokenizer(), RULE, tmp_path / "cache")
+        assert made.counts["rows"] == len(expected)  # not those of another share
+    with pytest.raises(UsageError, match="no reader has judged the rows of"):
+        find_source("augmented", str(folder), min_agreement=0.5)

@@ -275,6 +275,23 @@ def test_every_shard_is_hashed_once_and_every_teacher_loaded_once(tmp_path, data
     assert {hashed[f"{teacher}/model.safetensors"] for teacher in teachers} == {1}
 
 
+def test_students_of_some_steps_are_kept_and_the_training_is_the_same(tmp_path, data):
+    recipe = two_stages(tiny_distil.bert(tmp_path / "teacher"))
+    last = distil(job(recipe, tmp_path / "plain", data))["stages"][0]["steps"]
+    distil(job(recipe, tmp_path / "kept", data, keep_steps=(1, last, 99)))
+    assert same(tmp_path / "plain", tmp_path / "kept")
+    stages = tmp_path / "kept" / "stages"
+    names = ("1-intermediate", "2-prediction")
+    kept = [f"{name}-step-{step}" for name in names for step in (1, last)]
+    assert {path.name for path in stages.iterdir()} == {*names, *kept}
+    assert same(stages / kept[1], stages / "1-intermediate")
+    assert not same(stages / kept[0], stages / "1-intermediate")
+    reader = Reader.load(stages / kept[0], protocol=Protocol(max_seq_length=32, doc_stride=8))
+    assert reader.answer("who sat ?", "The cat sat on the mat .").text is not None
+    with pytest.raises(UsageError, match="--keep-steps 0: steps count from 1"):
+        job(recipe, tmp_path / "none", data, keep_steps=(0,))
+
+
 def test_a_loss_that_explodes_is_an_error(tmp_path, data):
     teacher = tiny_distil.bert(tmp_path / "teacher")
     recipe = two_stages(teacher, learning_rate=1e30)

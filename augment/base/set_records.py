@@ -105,6 +105,16 @@ class Receipt:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Judge:
+    """The reader whose answers stand in every row, and the set that it was asked."""
+
+    model: str
+    model_sha256: str
+    protocol: str
+    set_sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Manifest:
     """What a finished set is: a function of the plan and the data alone."""
 
@@ -116,11 +126,15 @@ class Manifest:
     bytes: int
     bytes_in_memory: int
     shards: tuple[Shard, ...]
+    judged: Judge | None = None
+    """None, and not written down, where no reader was asked."""
 
     def as_json(self) -> dict[str, Any]:
         """Give it as it lies in manifest.json."""
         found = {**as_json(self), "plan": self.plan.as_json()}
         del found["plan"]["shards"]
+        if self.judged is None:
+            del found["judged"]
         return found
 
 

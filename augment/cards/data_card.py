@@ -11,7 +11,7 @@ from augment.cards.handwork import card_head, write_signed
 from augment.cards.head import REPOSITORY, hub_words
 from augment.cards.plots import word_shares
 from augment.cards.template import one_line, render
-from augment.shards import ANSWERS, SCHEMA
+from augment.shards import ANSWERS, schema_of
 
 TINYBERT = "jiao-etal-2020-tinybert"
 EXAMPLES, PICTURE = "examples.json", "words.svg"
@@ -82,7 +82,7 @@ def card_text(
             {"config_name": "default", "data_files": [{"split": "train", "path": data_files}]}
         ],
         dataset_info={
-            "features": _features(),
+            "features": _features(manifest),
             "splits": [
                 {"name": "train", "num_bytes": manifest.bytes_in_memory, "num_examples": rows}
             ],
@@ -105,10 +105,10 @@ def card_text(
     )
 
 
-def _features() -> list[dict[str, Any]]:
+def _features(manifest: Manifest) -> list[dict[str, Any]]:
     """Describe the columns as `dataset_info` does."""
     features: list[dict[str, Any]] = []
-    for field in SCHEMA:
+    for field in schema_of(manifest):
         if field.type == ANSWERS:
             parts = [{"name": "text", "list": "string"}, {"name": "answer_start", "list": "int32"}]
             features.append({"name": field.name, "struct": parts})

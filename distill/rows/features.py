@@ -20,6 +20,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from augment.base.command import UsageError
 from augment.base.commit import file_sha256
 from augment.base.records import default_cache
 from augment.base.set_records import read_manifest
@@ -47,7 +48,7 @@ class Source:
     """Where a stage's rows come from, found and hashed, not read yet."""
 
     kind: str
-    """`text`, `augmented` (all copies) or `original` (copy 0)."""
+    """`text`, `augmented` (all copies), `balanced` (copy 0 as often as others) or `original`."""
     paths: tuple[str, ...]
     """Text files; or one shard folder, or whatever `read_squad` takes."""
     sha256: str
@@ -57,6 +58,8 @@ class Source:
     """Which part of a data set."""
     on_bad_answer: OnBadAnswer = "fail"
     """What becomes of answers that are not where they should be."""
+    min_agreement: float | None = None
+    """Leave out copies whose `reader_f1` is below; None: keep all."""
 
     @property
     def name(self) -> str:
@@ -68,7 +71,7 @@ class Source:
         if self.kind == "text":
             yield from (Row("", line, None) for path in self.paths for line in _lines(Path(path)))
         elif _is_set(self.paths[0]):
-            yield from _shard_rows(Path(self.paths[0]), originals=self.kind == "original")
+            yield from _shard_rows(Path(self.paths[0]), self)
         else:
             yield from self._questions()
 
@@ -79,8 +82,8 @@ class Source:
             RuntimeError: somebody changed them meanwhile.
         """
         paths = [Path(path) for path in self.paths]
-        again = find_source(self.kind, self.paths[0], paths, self.part, self.on_bad_answer)
-        if again.sha256 != self.sha256:
+        asked = (self.part, self.on_bad_answer, self.min_agreement)
+        if find_source(self.kind, self.paths[0], paths, *asked).sha256 != self.sha256:
             raise RuntimeError(f"{self.name}: changed while it was in use; start anew")
 
     def _questions(self) -> Iterator[Row]:
@@ -99,10 +102,12 @@ def find_source(
     text: Sequence[Path] = (),
     part: Part = TRAIN_PART,
     on_bad_answer: OnBadAnswer = "fail",
+    min_agreement: float | None = None,
 ) -> Source:
     """Find and check the rows that a stage asks for; every shard's hash is compared.
 
     Raises:
+        UsageError: `min_agreement` for rows that no reader has judged.
         ValueError: a shard folder that fails its check, or a file that is not SQuAD.
         FileNotFoundError: nothing of that name.
     """
@@ -117,8 +122,11 @@ def find_source(
     folder = Path(data)
     if _is_set(data):
         shard_paths(folder)
-        copies = read_manifest(folder).plan.copies_per_example
-        return Source(kind, (data,), manifest_sha256(folder), copies)
+        manifest = read_manifest(folder)
+        _check_judged(data, manifest.judged is not None, min_agreement)
+        copies, sha256 = manifest.plan.copies_per_example, manifest_sha256(folder)
+        return Source(kind, (data,), sha256, copies, min_agreement=min_agreement)
+    _check_judged(data, False, min_agreement)
     sha256 = _read(data, part, on_bad_answer).sha256
     if on_bad_answer != "fail":  # other rows of the same file
         sha256 = hashlib.sha256(f"{sha256} {on_bad_answer}".encode()).hexdigest()
@@ -131,6 +139,14 @@ def _is_set(data: str) -> bool:
 
 def _read(data: str, part: Part, on_bad_answer: OnBadAnswer) -> SquadSet:
     return read_squad(data, **asdict(part), on_bad_answer=on_bad_answer)
+
+
+def _check_judged(data: str, is_judged: bool, min_agreement: float | None) -> None:
+    if min_agreement is not None and not is_judged:
+        raise UsageError(
+            f"--min-agreement {min_agreement:g}: no reader has judged the rows of {data}; make a "
+            "set with `python -m eval.agreement SET READER --write OUT` and train on OUT"
+        )
 
 
 @dataclass(frozen=True)
@@ -186,6 +202,8 @@ def load_features(
         "tokenizer": tokenizer_sha256(tokenizer),
         "rule": asdict(rule),
     }
+    if source.min_agreement is not None:
+        described["min_agreement"] = source.min_agreement
     key = hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()
 
     def make(folder: Path) -> None:
@@ -319,15 +337,21 @@ def _lines(path: Path) -> Iterator[str]:
         raise ValueError(f"{path}: not UTF-8 ({error})") from error
 
 
-def _shard_rows(folder: Path, *, originals: bool) -> Iterator[Row]:
+def _shard_rows(folder: Path, source: Source) -> Iterator[Row]:
     for path in shard_paths(folder):
         for batch in read_shard(path):
-            yield from _batch_rows(batch, originals)
+            is_original = pa.compute.equal(batch["copy_index"], 0)
+            originals = batch.filter(is_original)
+            if source.kind == "balanced":
+                for _ in range(source.copies - 1):
+                    yield from _batch_rows(originals)
+            if source.min_agreement is not None:
+                agrees = pa.compute.greater_equal(batch["reader_f1"], source.min_agreement)
+                batch = batch.filter(pa.compute.or_(is_original, agrees))
+            yield from _batch_rows(originals if source.kind == "original" else batch)
 
 
-def _batch_rows(batch: pa.RecordBatch, originals: bool) -> Iterator[Row]:
-    if originals:
-        batch = batch.filter(pa.compute.equal(batch["copy_index"], 0))
+def _batch_rows(batch: pa.RecordBatch) -> Iterator[Row]:
     columns = (batch[name].to_pylist() for name in ("question", "context", "answers"))
     for question, context, answers in zip(*columns, strict=True):
         answer = None

@@ -39,6 +39,8 @@ class Job:
     """What becomes of answers of `data` that are not where they should be."""
     text: tuple[Path, ...] = ()
     """Plain text, a paragraph a line."""
+    min_agreement: float | None = None
+    """Of a set judged by a reader, leave out copies whose `reader_f1` is below."""
     dev: str | None = None
     """The finished student is scored on it."""
     dev_part: Part = DEV_PART
@@ -53,6 +55,8 @@ class Job:
     """Micro-batches of a step, in each process."""
     save_steps: int = 1000
     """Steps between checkpoints."""
+    keep_steps: tuple[int, ...] = ()
+    """Keep every stage's student after these steps, too."""
     logging_steps: int = 50
     """Steps between log entries."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -73,6 +77,8 @@ class Job:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise UsageError(f"--{name.replace('_', '-')} {value}: must be 1 or more")
+        if any(step < 1 for step in self.keep_steps):
+            raise UsageError(f"--keep-steps {min(self.keep_steps)}: steps count from 1")
         if self.logging_steps < 1:
             raise UsageError(f"--logging-steps {self.logging_steps}: must be 1 or more")
         if self.dev is None and self.dev_steps is not None:
@@ -124,6 +130,11 @@ class Job:
         """Give the folder of a stage's student."""
         name = f"{index + 1}-{self.recipe.stages[index].kind}"
         return self.folder.incomplete / "stages" / name
+
+    def step_folder(self, index: int, step: int) -> Path:
+        """Give the folder of a stage's student after a step, beside the stage's own."""
+        folder = self.stage_folder(index)
+        return folder.with_name(f"{folder.name}-step-{step}")
 
 
 def with_folders(recipe: Recipe) -> Recipe:
@@ -182,8 +193,10 @@ def _find_source(job: Job, index: int) -> Source:
         raise UsageError(f"stage {index + 1} trains on plain text; name files with --text")
     if stage.rows != "text" and job.data is None:
         raise UsageError(f"stage {index + 1} trains on {stage.rows} rows; name them with --data")
-    source = find_source(stage.rows, job.data, job.text, job.part, job.on_bad_answer)
-    if stage.rows == "augmented" and source.copies == 0 and not launch_rank():
+    source = find_source(
+        stage.rows, job.data, job.text, job.part, job.on_bad_answer, job.min_agreement
+    )
+    if stage.rows in ("augmented", "balanced") and source.copies == 0 and not launch_rank():
         print(
             f"{source.name}: no copies in it; stage {index + 1} trains on the originals alone",
             file=sys.stderr,
@@ -205,13 +218,20 @@ def plan_of(job: Job, sources: Sequence[Source]) -> dict[str, Any]:
     stages = [shown_stage(stage) for stage in recipe.stages]
     plan = {
         "recipe": {**asdict(recipe), "student": student, "stages": stages},
-        "rows": [{"kind": s.kind, "name": s.name, "sha256": s.sha256} for s in sources],
+        "rows": [_shown_rows(source) for source in sources],
         "models": models,
         "max_steps": job.max_steps,
         "dtype": job.place.dtype,
     }
     value: dict[str, Any] = json.loads(json.dumps(plan))  # as it will be read again
     return value
+
+
+def _shown_rows(source: Source) -> dict[str, Any]:
+    shown: dict[str, Any] = {"kind": source.kind, "name": source.name, "sha256": source.sha256}
+    if source.min_agreement is not None:
+        shown["min_agreement"] = source.min_agreement
+    return shown
 
 
 def shown_stage(stage: Stage) -> dict[str, Any]:

@@ -45,6 +45,7 @@ from distill.training.job import (
     shown_stage,
     with_folders,
 )
+from distill.training.keeping import KeptSteps, save_student
 from distill.training.preflight import Teachers, check_models, settle_layer_map
 from distill.training.pruning import PruningSchedule, pruning_groups
 from distill.training.trainer import check_gpus, parameter_groups, train_stage
@@ -214,6 +215,10 @@ def _callbacks(
     spans = job.recipe.stages[index].kind != "intermediate"
     if job.dev_steps is not None and spans:
         callbacks.append(DevScore(student, tokenizer, job))
+    if job.keep_steps:
+        callbacks.append(
+            KeptSteps(student, tokenizer, job.keep_steps, lambda step: job.step_folder(index, step))
+        )
     return callbacks
 
 
@@ -228,18 +233,6 @@ def _keep_stage(
     seal(made)
     rename_folder(made, folder)
     shutil.rmtree(work)
-
-
-def save_student(student: Any, tokenizer: Any, folder: Path) -> None:
-    """Write a student as an ordinary checkpoint: no hook, no capture, PyTorch's own attention.
-
-    A pruned one goes with its pruning.json.
-    """
-    student.set_attn_implementation("sdpa")
-    student.save_pretrained(folder)
-    tokenizer.backend_tokenizer.no_truncation()
-    tokenizer.backend_tokenizer.no_padding()
-    tokenizer.save_pretrained(folder)
 
 
 def _wait_for_all() -> None:
