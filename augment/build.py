@@ -36,16 +36,17 @@ from augment.base.set_records import (
     read_run,
 )
 from augment.base.stored import seal
+from augment.building.examples import make_examples
 from augment.building.manifest import make_manifest, summary
 from augment.building.plan import check_ids, plan_shards
 from augment.building.sources import Sources, find_model, find_vectors, read_keep_words
 from augment.building.stages import compute_candidates, write_shards
-from augment.cards.data_card import write_card
+from augment.cards.data_card import EXAMPLES, write_card
 from augment.cards.facts import Told, inherited
 from augment.shards import folder_faults
 from augment.squad import TRAIN_PART, OnBadAnswer, Part, SquadSet, read_squad
 from augment.variants.masking import MaskingRule
-from augment.variants.store import Parts, context_setting, neighbour_setting
+from augment.variants.store import CandidateStore, Parts, context_setting, neighbour_setting
 from augment.variants.words import ENGLISH, WordRule
 
 FORMAT = 2
@@ -174,7 +175,9 @@ def build(config: BuildConfig) -> RunRecord:
         with _timed(seconds, "writing"):
             paragraphs = sources.squad.paragraphs
             receipts = write_shards(paragraphs, plan, parts, incomplete, config.num_workers)
-        record = _finish(config, sources.squad, plan, receipts, incomplete, computed, seconds)
+        record = _finish(
+            config, sources.squad, plan, parts, receipts, incomplete, computed, seconds
+        )
     return record
 
 
@@ -272,6 +275,7 @@ def _finish(
     config: BuildConfig,
     squad: SquadSet,
     plan: Plan,
+    parts: tuple[Parts, Parts | None],
     receipts: Sequence[Receipt],
     incomplete: Path,
     computed: int,
@@ -281,6 +285,10 @@ def _finish(
     with _timed(seconds, "finishing"):
         manifest = make_manifest(plan, squad.counts, receipts)
         write_atomic(incomplete / MANIFEST, to_json(manifest.as_json()))
+        contexts, near = parts
+        store = CandidateStore(contexts.read(), near.read() if near else None)
+        texts = make_examples(squad.paragraphs, store, plan)
+        write_atomic(incomplete / EXAMPLES, to_json({"texts": texts}))
         write_card(incomplete, {**inherited(squad.card), **config.input.facts()})
     record = RunRecord(
         config={name: str(value) for name, value in asdict(config).items()},

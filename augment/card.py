@@ -14,7 +14,7 @@ from augment.base.command import run
 from augment.base.paragraphs import raise_faults
 from augment.base.stored import checksum_faults, seal
 from augment.cards.archive import archive_card
-from augment.cards.data_card import EXAMPLES, card_facts, write_card
+from augment.cards.data_card import card_facts, is_archive, write_card
 from augment.cards.facts import Told
 from augment.shards import (
     folder_faults,
@@ -41,7 +41,7 @@ class CardConfig:
 
 def _main(config: CardConfig) -> None:
     told = config.input.facts()
-    if (config.out / EXAMPLES).is_file():
+    if is_archive(config.out):
         write_card(config.out, told)
         print(config.out / "README.md")
         return

@@ -4,6 +4,7 @@ Replaced words are shown as [new|old]. Answers are underlined on a terminal, and
 between < and >.
 """
 
+import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
@@ -86,7 +87,7 @@ def preview(config: PreviewConfig) -> str:
         words=config.words,
         language=config.language,
     )
-    blocks = []
+    blocks, underline = [], sys.stdout.isatty()
     for context, answers in shown:
         variants = augmenter.augment(
             context,
@@ -96,11 +97,10 @@ def preview(config: PreviewConfig) -> str:
             seed=config.seed,
             keep_words=read_keep_words(config.keep_words),
         )
-        blocks.append(mark(context, answers, ()))
-        blocks += [
-            f"{number}. {mark(variant.text, variant.answers, variant.replaced)}"
-            for number, variant in enumerate(variants, 1)
-        ]
+        blocks.append(mark(context, answers, (), underline=underline))
+        for number, copy in enumerate(variants, 1):
+            marked = mark(copy.text, copy.answers, copy.replaced, underline=underline)
+            blocks.append(f"{number}. {marked}")
     return "\n\n".join(blocks)
 
 

@@ -81,7 +81,8 @@ def test_the_manifest_counts(config: BuildConfig) -> None:
 def test_the_folder_holds_what_it_should(config: BuildConfig) -> None:
     build(config)
     top = {path.name for path in config.out.iterdir()}
-    assert top == {"data", "manifest.json", "plan.json", "run.json", "README.md", "SHA256SUMS"}
+    records = {"manifest.json", "plan.json", "run.json", "SHA256SUMS"}
+    assert top == {"data", "README.md", "examples.json", "words.svg", *records}
     assert [path.name for path in (config.out / "data").iterdir()] == ["train-00000-of-00001.arrow"]
     beside = {path.name for path in config.out.parent.iterdir()}
     assert beside == {"train.json", "set", "set.candidates"}

@@ -24,7 +24,7 @@ from augment.cards.head import check_head, head_faults, hub_words
 from augment.cards.plots import draw_set, word_shares
 from augment.cards.template import text as as_text
 from augment.check import check
-from augment.shards import shard_paths
+from augment.shards import read_rows, shard_paths
 from augment.squad import read_squad
 from tests.hostile import body_markup, spoiled
 
@@ -300,6 +300,43 @@ def test_the_picture_shows_every_word_and_copy_once(out: Path) -> None:
     assert picture == draw_set(manifest)
     for share in shares.values():
         assert f">{share:.1%}<".encode() in picture
+
+
+def test_a_built_set_has_its_examples(out: Path, train: Path) -> None:
+    """The marked text of copy 1 is the set's own: without its marks it stands in the shards."""
+    texts = json.loads((out / "examples.json").read_text())["texts"]
+    copies = {row["context"]: row for row in read_rows(out) if row["copy_index"] == 1}
+    originals = {row["context"] for row in read_rows(out) if row["copy_index"] == 0}
+    assert len(texts) == min(3, len(copies))
+    replaced = re.compile(r"\[([^|\]]+)\|([^|\]]+)\]")
+    seen = 0
+    for text in texts:
+        seen += len(replaced.findall(text))
+        assert re.sub("[<>]", "", replaced.sub(r"\1", text)) in copies
+        assert re.sub("[<>]", "", replaced.sub(r"\2", text)) in originals
+    assert seen > 3
+    card = (out / "README.md").read_text("utf-8")
+    assert "The first copy of some paragraphs of this set." in card
+    assert "](words.svg)" in card
+    assert (out / "words.svg").read_bytes() == draw_set(read_manifest(out))
+    assert "## Hardware and time" not in card  # the card of a set says the same on every machine
+
+
+def test_a_set_without_matplotlib_has_a_card_without_pictures(
+    train: Path, glove_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    out = tmp_path / "plain"
+    build(BuildConfig(train=str(train), out=out, mlm="none", glove=str(glove_file), num_workers=1))
+    said = capsys.readouterr().err
+    assert "the card goes without its picture: pictures need matplotlib; install" in said
+    assert not (out / "words.svg").exists()
+    assert "words.svg" not in (out / "README.md").read_text()
+    check(out)
+    monkeypatch.undo()
+    _main(CardConfig(out=out))  # later, with it
+    assert "](words.svg)" in (out / "README.md").read_text()
+    check(out)
 
 
 def test_pictures_need_matplotlib(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from huggingface_hub import ModelCard
 
 from distill.card import CardConfig, _main
 from distill.cards.model_card import card_text, write_card
+from distill.training.trainer import curve
 from tests.finished_runs import finished, record, write_record
 from tests.hostile import HOSTILE, body_markup, spoiled
 
@@ -92,6 +94,36 @@ def test_a_card_says_of_its_rows_what_is_known(tmp_path: Path) -> None:
     text_rows = [{**row, "kind": "text"} for row in plan["rows"]]
     unknown = card_text(record(plan={**plan, "rows": text_rows}, data_card=facts), {})
     assert "license" not in unknown.split("---\n")[1]
+
+
+def test_the_curves_of_a_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = record()
+    for stage in found["stages"]:
+        stage["losses"] = {"step": [1, 50], "loss": [3.0, 1.5], "hidden_loss": [1.0, 0.5]}
+    folder = finished(tmp_path / "student", scored=False, stages=found["stages"])
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    write_card(folder)
+    assert "the card goes without its picture" in capsys.readouterr().err
+    assert "curves.svg" not in (folder / "README.md").read_text()
+    monkeypatch.undo()
+    write_card(folder)
+    assert "![loss by step, for each stage](curves.svg)" in (folder / "README.md").read_text()
+    drawn = (folder / "curves.svg").read_text()
+    for words in ("1. intermediate", "2. prediction", "hidden loss", "step"):
+        assert f">{words}<" in drawn
+    write_card(folder)
+    assert (folder / "curves.svg").read_text() == drawn
+
+
+def test_a_curve_has_few_points() -> None:
+    logged = [{"loss": 1.0 / n, "epoch": 0.1, "step": n} for n in range(1, 1000)]
+    found = curve(logged)
+    assert found.keys() == {"step", "loss"}
+    assert len(found["step"]) == len(found["loss"]) == 200
+    assert (found["step"][:2], found["loss"][1]) == ([1, 6], round(1 / 6, 6))
+    assert curve([]) == {"step": []}
 
 
 def test_a_student_without_scores_has_no_model_index(tmp_path: Path) -> None:

@@ -38,9 +38,15 @@ def test_marks(text: str, answers: list[str], replaced: list[Any], expected: str
     assert mark(text, spans(text, *answers), replaced) == expected
 
 
-def test_answers_are_underlined_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_answers_are_underlined_on_a_terminal(
+    train: Path, glove_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown = mark("ab cd", spans("ab cd", "cd"), [], underline=True)
+    assert shown == "ab \033[4mcd\033[0m"
+    config = PreviewConfig(train=str(train), mlm="none", glove=str(glove_file))
+    assert "\033[4m" not in preview(config)
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
-    assert mark("ab cd", spans("ab cd", "cd"), []) == "ab \033[4mcd\033[0m"
+    assert preview(config).count("\033[4m") > 3
 
 
 def test_a_file(train: Path, glove_file: Path, capsys: pytest.CaptureFixture[str]) -> None:

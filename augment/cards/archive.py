@@ -4,8 +4,6 @@ The folder holds manifest.json, run.json (times, memory, versions; no paths), ex
 words.svg and the README.md that is written from them.
 """
 
-from contextlib import redirect_stdout
-from io import StringIO
 from pathlib import Path
 from typing import Any, cast
 
@@ -65,6 +63,5 @@ def make_examples(plan: Plan, mlm: str, glove: str) -> dict[str, Any]:
             seed=plan.seed,
             keep_words=plan.keep_words,
         )
-        with redirect_stdout(StringIO()):  # not a terminal: marks, no escape sequences
-            texts.append(mark(variant.text, variant.answers, variant.replaced))
+        texts.append(mark(variant.text, variant.answers, variant.replaced))
     return {"mlm": Path(mlm).name, "glove": Path(glove).name, "texts": texts}

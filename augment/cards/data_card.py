@@ -1,15 +1,18 @@
 """A set's data card, from its manifest: YAML head and text as the hub reads them."""
 
 import json
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from augment.base.command import UsageError
+from augment.base.commit import write_atomic
 from augment.base.set_records import RUN, Manifest, read_manifest
 from augment.cards.facts import citations, inherited, known_source
 from augment.cards.handwork import card_head, write_signed
 from augment.cards.head import REPOSITORY, hub_words
-from augment.cards.plots import word_shares
+from augment.cards.plots import draw_set, word_shares
 from augment.cards.template import one_line, render
 from augment.shards import ANSWERS, schema_of
 
@@ -26,11 +29,29 @@ def write_card(folder: Path, facts: Mapping[str, Any]) -> None:
     """
     path = folder / "README.md"
     facts = {**card_facts(folder), **facts}
-    examples = run = None
+    manifest = read_manifest(folder)
+    given: dict[str, Any] = {"picture": _draw(folder / PICTURE, manifest)}
     if (folder / EXAMPLES).is_file():
-        examples, run = (json.loads((folder / name).read_bytes()) for name in (EXAMPLES, RUN))
-    card = card_text(read_manifest(folder), facts, examples=examples, run=run)
-    write_signed(path, card)
+        given["examples"] = json.loads((folder / EXAMPLES).read_bytes())
+    if is_archive(folder):
+        given["run"] = json.loads((folder / RUN).read_bytes())
+    write_signed(path, card_text(manifest, facts, **given))
+
+
+def is_archive(folder: Path) -> bool:
+    """Tell what `augment.cards.archive` copied of a set from a set."""
+    return (folder / EXAMPLES).is_file() and not (folder / "data").is_dir()
+
+
+def _draw(path: Path, manifest: Manifest) -> str | None:
+    """Draw a set's picture if it is not there; give its name, or None without matplotlib."""
+    if not path.is_file():
+        try:
+            write_atomic(path, draw_set(manifest))
+        except UsageError as error:
+            print(f"{path.parent}: the card goes without its picture: {error}", file=sys.stderr)
+            return None
+    return path.name
 
 
 def card_facts(folder: Path) -> dict[str, Any]:
@@ -45,6 +66,7 @@ def card_text(
     data_files: str = "data/train-*.arrow",
     examples: dict[str, Any] | None = None,
     run: dict[str, Any] | None = None,
+    picture: str | None = None,
 ) -> str:
     """Fill the card from a manifest.
 
@@ -52,7 +74,9 @@ def card_text(
         manifest: of a finished set.
         facts: what is known of the input, as fields of a head; a known source needs none.
         data_files: where the shards are, relative to the card.
-        examples, run: what `augment.cards.archive` copied of the set besides.
+        examples: copies to look at.
+        run: how it was built, for an archived card.
+        picture: the file's name beside the card.
     """
     from huggingface_hub import DatasetCardData
 
@@ -98,7 +122,7 @@ def card_text(
         examples=examples,
         run=run,
         shares=word_shares(manifest),
-        picture=PICTURE,
+        picture=picture,
         facts=facts,
         known=known,
         citations=[*citations(facts), TINYBERT],

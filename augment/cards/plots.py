@@ -67,12 +67,16 @@ def draw_set(manifest: Manifest) -> bytes:
         bars = left.barh(list(shares), [100 * share for share in shares.values()], color="#4878a8")
         left.bar_label(bars, [f"{share:.1%}" for share in shares.values()], padding=3)
         left.invert_yaxis()
-        left.set(xlabel="% of the words of all copies", xlim=(0, 100))
+        left.set(xlabel="% of the words of all copies")
+        left.margins(x=0.25)  # room for the numbers
         bins = manifest.copies_by_share_replaced
         total = max(1, sum(bins))
         width = 100 / len(bins)
         heights = [100 * number / total for number in bins]
         places = [width * number for number in range(len(bins))]
+        seen = [n + 1 for n, number in enumerate(bins) if 1000 * number >= total]
+        last = max(seen, default=len(bins))
         right.bar(places, heights, width, align="edge", color="#4878a8", ec="white")
-        right.set(xlabel="% of a copy's words replaced", ylabel="% of the copies", xlim=(0, 100))
+        right.set(xlabel="% of a copy's words replaced", ylabel="% of the copies")
+        right.set_xlim(0, width * last)
         return svg(figure)

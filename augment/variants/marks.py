@@ -1,6 +1,5 @@
 """Show a variant as text: replaced words and answers marked."""
 
-import sys
 from collections.abc import Sequence
 
 from augment.base.paragraphs import Answer
@@ -11,10 +10,23 @@ OPENING, CLOSING = "<", ">"
 UNDERLINE, PLAIN = "\033[4m", "\033[0m"
 
 
-def mark(text: str, answers: Sequence[Answer], replaced: Sequence[tuple[int, int, str]]) -> str:
-    """Mark answers and replaced words in a text, its control characters made harmless."""
+def mark(
+    text: str,
+    answers: Sequence[Answer],
+    replaced: Sequence[tuple[int, int, str]],
+    *,
+    underline: bool = False,
+) -> str:
+    """Mark answers and replaced words in a text, its control characters made harmless.
+
+    Args:
+        text: a copy.
+        answers: in it.
+        replaced: (start, end, what stood there) of its words.
+        underline: the answers, for a terminal; else they stand in angle brackets.
+    """
     text = printable(text)
-    begin, end = (UNDERLINE, PLAIN) if sys.stdout.isatty() else (OPENING, CLOSING)
+    begin, end = (UNDERLINE, PLAIN) if underline else (OPENING, CLOSING)
     inserts = [(start, 3, "[") for start, _, _ in replaced]  # at one place: ends first
     inserts += [(stop, 0, f"|{printable(old)}]") for _, stop, old in replaced]
     for first, last in merged([(answer.start, answer.end) for answer in answers]):

@@ -1,13 +1,17 @@
 """The model card of a student, from its record and scores."""
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from augment.base.command import UsageError
+from augment.base.commit import write_atomic
 from augment.base.paragraphs import raise_faults
 from augment.cards.facts import KnownSource, citations, known_source
 from augment.cards.handwork import write_signed
 from augment.cards.template import render
+from distill.cards.curves import draw_curves
 from distill.cards.measured import (
     REMEDY,
     SCORES,
@@ -21,6 +25,7 @@ from distill.cards.model_head import base_model, head, is_hub_id
 from eval.reading.pruned import PRUNING, Pruned, read_pruned
 from eval.scoring.submission import PREDICT_CONFIG
 
+CURVES = "curves.svg"
 RECORD_KEYS = ("plan", "stages", "scores", "weights_sha256", "parameters", "hardware", "seconds")
 
 
@@ -43,11 +48,28 @@ def write_card(folder: Path) -> None:
             raise ValueError(f"{folder / TRAINING}: not the scores of eval/{SCORES}; {REMEDY}")
         made = read_json(folder / "eval" / PREDICT_CONFIG)
     pruned = read_pruned(folder / PRUNING) if (folder / PRUNING).is_file() else None
-    write_signed(folder / "README.md", card_text(record, made, pruned))
+    curves = _draw_curves(folder, record)
+    write_signed(folder / "README.md", card_text(record, made, pruned, curves))
+
+
+def _draw_curves(folder: Path, record: Mapping[str, Any]) -> str | None:
+    """Draw the training's losses beside the card; give the file's name, or None without it."""
+    try:
+        drawn = draw_curves(record["stages"])
+    except UsageError as error:
+        print(f"{folder}: the card goes without its picture: {error}", file=sys.stderr)
+        return None
+    if drawn is None:
+        return None
+    write_atomic(folder / CURVES, drawn)
+    return CURVES
 
 
 def card_text(
-    record: Mapping[str, Any], made: Mapping[str, Any], pruned: Pruned | None = None
+    record: Mapping[str, Any],
+    made: Mapping[str, Any],
+    pruned: Pruned | None = None,
+    curves: str | None = None,
 ) -> str:
     """Fill the card.
 
@@ -55,6 +77,7 @@ def card_text(
         record: of the training.
         made: how the scored predictions were made; empty where nothing was scored.
         pruned: what is left of a pruned student.
+        curves: the file's name of the picture of its losses.
     """
     plan, scores = record["plan"], record["scores"]
     recipe = plan["recipe"]
@@ -79,6 +102,7 @@ def card_text(
         scores=scores,
         made=made,
         pruned=pruned,
+        curves=curves,
         distilled=any(stage["kind"] != "supervised" for stage in recipe["stages"]),
         dev_name=dev_set(signature_of(scores), made)[1] if scores else None,
         rows=list(dict.fromkeys((row["name"], row["sha256"]) for row in plan["rows"])),

@@ -149,13 +149,22 @@ def pictures(arms: Sequence[Arm]) -> dict[str, bytes]:
     return drawn
 
 
+def _strength(arm: Arm) -> str:
+    """Name an arm; the student with how strongly it was pruned, as other arms have in theirs."""
+    stages = arm.training["plan"]["recipe"]["stages"] if arm.training else []
+    found = [f"{s['regularization']:g}" for s in stages if "regularization" in s]
+    if arm.name != STUDENT or not found:
+        return arm.name
+    return f"{arm.name} (regularization {', '.join(found)})"
+
+
 def speed_points(arms: Sequence[Arm]) -> dict[str, tuple[float, float]]:
     """Give each arm's speed in batches of 8 and F1; an arm named `dense` is 1 time as fast."""
     points = {}
     for arm in arms:
         if arm.speed is not None:
             ratio = arm.speed["batches"][str(PLOTTED_BATCH)]["ratio"]
-            points[arm.name] = (float(ratio), arm.scores["f1"])
+            points[_strength(arm)] = (float(ratio), arm.scores["f1"])
         elif arm.name == "dense":
             points[arm.name] = (1.0, arm.scores["f1"])
     return points

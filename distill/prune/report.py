@@ -78,9 +78,9 @@ def draw_tradeoff(points: Mapping[str, tuple[float, float]]) -> bytes:
         axes = figure.subplots()
         for name, (speed, f1) in points.items():
             axes.plot(speed, f1, "o", color="#4878a8")
-            axes.annotate(name, (speed, f1), xytext=(5, 4), textcoords="offset points")
+            axes.annotate(name, (speed, f1), xytext=(0, 6), textcoords="offset points", ha="center")
         axes.set(xlabel="times faster than dense, batch of 8", ylabel="F1")
-        axes.margins(x=0.2, y=0.1)
+        axes.margins(x=0.25, y=0.15)  # room for the names
         axes.grid(alpha=0.3)
         return svg(figure)
 

@@ -7,7 +7,7 @@ that tells a whole checkpoint from one that a kill cut short (`resuming`).
 
 import math
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,8 @@ from distill.rows.batches import Batches
 
 NO_DECAY = ("bias", "norm")
 """Parts of names of parameters without weight decay."""
+CURVE_POINTS = 200
+"""Of a stage's losses, in its record."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,7 +157,7 @@ def train_stage(
         groups: from the distiller and the stage to the optimizer's parameter groups.
 
     Returns:
-        steps, examples, seconds, and the last logged losses.
+        steps, examples, seconds, the last logged losses, and a curve of all.
     """
     check_gpus(place)
     if place.device == "cpu":
@@ -195,7 +197,17 @@ def train_stage(
         "examples": num_steps * batches.batch_size,
         "seconds": round(whole.seconds, 1),
         "last_losses": last,
+        "losses": curve(logged),
     }
+
+
+def curve(logged: Sequence[Mapping[str, float]]) -> dict[str, list[float]]:
+    """Give the logged losses by their names, with their steps: at most `CURVE_POINTS` of each."""
+    every = -(-len(logged) // CURVE_POINTS) or 1
+    kept = logged[::every]
+    common = set.intersection(*(set(entry) for entry in kept)) if kept else set()
+    names = sorted(name for name in common if "loss" in name)
+    return {name: [round(entry[name], 6) for entry in kept] for name in ("step", *names)}
 
 
 def check_gpus(place: Place) -> None:
