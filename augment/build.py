@@ -36,6 +36,7 @@ from augment.base.set_records import (
     read_run,
 )
 from augment.base.stored import seal
+from augment.building.effect import check_candidates, check_copies
 from augment.building.examples import make_examples
 from augment.building.manifest import make_manifest, summary
 from augment.building.plan import check_ids, plan_shards
@@ -116,6 +117,8 @@ class BuildConfig:
     """Number type of the masked LM's encoder; auto: the fastest that the hardware has."""
     input: Told = field(default_factory=Told)
     """What is known of TRAIN, for the card; its own card, if it has one, is read."""
+    allow_unchanged: bool = False
+    """Build the set even if hardly a word has candidates, or most copies equal their original."""
     overwrite: bool = False
     """Replace a set in OUT that was built with other settings."""
 
@@ -172,6 +175,10 @@ def build(config: BuildConfig) -> RunRecord:
         parts = _parts(config, sources)
         with _timed(seconds, "candidates"):
             computed = compute_candidates(sources, *parts, config.num_workers)
+            texts = [paragraph.context for paragraph in sources.squad.paragraphs]
+            contexts, near = parts
+            store = CandidateStore(contexts.read(), near.read() if near else None)
+            check_candidates(store, texts, plan, config.allow_unchanged)
         with _timed(seconds, "writing"):
             paragraphs = sources.squad.paragraphs
             receipts = write_shards(paragraphs, plan, parts, incomplete, config.num_workers)
@@ -284,6 +291,7 @@ def _finish(
     """Write manifest, card and record, and give the folder its name."""
     with _timed(seconds, "finishing"):
         manifest = make_manifest(plan, squad.counts, receipts)
+        check_copies(manifest, config.allow_unchanged)
         write_atomic(incomplete / MANIFEST, to_json(manifest.as_json()))
         contexts, near = parts
         store = CandidateStore(contexts.read(), near.read() if near else None)

@@ -13,6 +13,7 @@ from augment.base.command import run
 from augment.base.paragraphs import raise_faults, span_fault
 from augment.base.set_records import Manifest, read_manifest
 from augment.base.stored import checksum_faults
+from augment.building.effect import effect
 from augment.shards import folder_faults, read_shard, row_id
 
 
@@ -92,6 +93,11 @@ def _main(config: CheckConfig) -> None:
     checked = check(config.out)
     shown = ", ".join(f"{number:,} {name}" for name, number in checked.items())
     print(f"{config.out}: {shown}: nothing wrong")
+    found = effect(read_manifest(config.out))
+    print(
+        f"{found['words_replaced']:.1%} of the words of copies are replaced; "
+        f"{found['copies_equal']:.1%} of the copies are equal to their original"
+    )
 
 
 if __name__ == "__main__":

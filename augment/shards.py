@@ -65,7 +65,7 @@ def write_shard(path: Path, paragraphs: Sequence[AugmentedParagraph]) -> tuple[i
     Raises:
         ValueError: a span is wrong, or what was read back differs from what was written.
     """
-    return write_batches(path, [_batch(rows) for rows in _batched(_rows(paragraphs))], SCHEMA)
+    return write_batches(path, list(row_batches(paragraphs)), SCHEMA)
 
 
 def write_batches(
@@ -175,6 +175,11 @@ def _write_streams(paths: Sequence[Path], schema: pa.Schema, folder: Path) -> No
         with pa.ipc.new_stream(str(folder / path.name), schema) as writer:
             for batch in read_shard(path):
                 writer.write_batch(batch)
+
+
+def row_batches(paragraphs: Iterable[AugmentedParagraph]) -> Iterator[pa.RecordBatch]:
+    """Give the rows of paragraphs and their copies, every span checked, in our columns."""
+    return (_batch(rows) for rows in _batched(_rows(paragraphs)))
 
 
 Row = tuple[str, str, str, str, tuple[str, ...], Sequence[int], bool, str, int]

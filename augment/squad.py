@@ -4,6 +4,7 @@ Positions are Python characters (code points), spans are half-open. Nothing is d
 defaulted without a count; faults are told all at once, by kind, with their places.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -43,13 +44,14 @@ class SquadSet:
     card: Mapping[str, Any] = field(default_factory=dict)
     """What the source's own card says: `language`, `license` and so on, as far as it does."""
 
-    def limit(self, num_paragraphs: int | None) -> "SquadSet":
-        """Keep the first `num_paragraphs` paragraphs (all of them for None).
+    noted: tuple[tuple[int, str, int], ...] = ()
+    """What was counted while each paragraph was read: its index, the reason, the number."""
 
-        Counts of what was ignored or dropped stay those of the whole file.
-        """
+    def limit(self, num_paragraphs: int | None) -> "SquadSet":
+        """Keep the first `num_paragraphs` paragraphs (all of them for None), and their counts."""
         kept = self.paragraphs[:num_paragraphs]
-        return replace(self, paragraphs=kept, counts={**self.counts, **_sizes(kept)})
+        noted = tuple(note for note in self.noted if note[0] < len(kept))
+        return replace(self, paragraphs=kept, noted=noted, counts=_counts(kept, noted))
 
 
 def read_squad(
@@ -78,13 +80,19 @@ def read_squad(
     content = open_source(source, Part(config, split))
     records = RecordReader(content.name)
     checker = _Checker(records, on_bad_answer)
-    paragraphs = [checker.paragraph(raw) for raw in records.read(content)]
+    paragraphs: list[Paragraph] = []
+    noted: list[tuple[int, str, int]] = []
+    for raw in records.read(content):
+        paragraphs.append(checker.paragraph(raw))
+        noted += ((len(paragraphs) - 1, name, n) for name, n in records.counts.items() if n)
+        records.counts.clear()
+    noted += ((max(0, len(paragraphs) - 1), name, n) for name, n in records.counts.items() if n)
     records.faults.raise_all()
     if not paragraphs:
         raise ValueError(f"{content.name}: no paragraphs in it; is this the right file?")
-    counts = {name: number for name, number in records.counts.items() if number}
-    counts.update(_sizes(paragraphs))
-    return SquadSet(tuple(paragraphs), counts, content.name, content.sha256, content.card)
+    counts = _counts(paragraphs, noted)
+    card, notes = content.card, tuple(noted)
+    return SquadSet(tuple(paragraphs), counts, content.name, content.sha256, card, notes)
 
 
 def read_contexts(source: Source, part: Part) -> SquadSet:
@@ -157,6 +165,15 @@ class _Checker:
         else:
             self.counts["answers_dropped"] += 1
         return moved
+
+
+def _counts(
+    paragraphs: Sequence[Paragraph], noted: Sequence[tuple[int, str, int]]
+) -> dict[str, int]:
+    counts: Counter[str] = Counter()
+    for _, name, number in noted:
+        counts[name] += number
+    return {**counts, **_sizes(paragraphs)}
 
 
 def _sizes(paragraphs: Sequence[Paragraph]) -> dict[str, int]:

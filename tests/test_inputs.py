@@ -359,3 +359,15 @@ def test_cases_from_outside() -> None:
         read_squad(CASES / "bad_offset.json")
     fixed: Paragraph = read_squad(CASES / "bad_offset.json", on_bad_answer="fix").paragraphs[0]
     assert fixed.questions[0].answers[0].start == 73
+
+
+def test_a_limit_limits_the_counts_too(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    numbered = [{**row, "id": number} for number, row in enumerate(ROWS)]
+    path.write_text(in_lines(numbered))
+    whole = read_squad(path)
+    for number in (1, 3):
+        path.write_text(
+            in_lines(numbered[: sum(len(p.questions) for p in whole.paragraphs[:number])])
+        )
+        assert whole.limit(number).counts == read_squad(path).counts

@@ -8,6 +8,9 @@ from augment.base.set_records import ShardPlan
 from augment.shards import row_id, shard_name
 
 CONTEXTS_PER_SHARD = 300
+READERS, FEWEST_CONTEXTS = 4, 32
+"""A reader that streams takes whole shards, so that with one shard all but one stand idle. A small
+set is dealt to a usual number of them, as long as a shard is worth opening."""
 
 
 def plan_shards(num_paragraphs: int, num_shards: int | None) -> tuple[ShardPlan, ...]:
@@ -16,7 +19,8 @@ def plan_shards(num_paragraphs: int, num_shards: int | None) -> tuple[ShardPlan,
     Raises:
         ValueError: more shards than paragraphs.
     """
-    number = num_shards or max(1, -(-num_paragraphs // CONTEXTS_PER_SHARD))
+    for_readers = min(READERS, num_paragraphs // FEWEST_CONTEXTS)
+    number = num_shards or max(1, -(-num_paragraphs // CONTEXTS_PER_SHARD), for_readers)
     if number > num_paragraphs:
         raise ValueError(f"--num-shards {number}: there are only {num_paragraphs} paragraphs")
     bounds = [num_paragraphs * index // number for index in range(number + 1)]

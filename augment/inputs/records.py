@@ -105,25 +105,34 @@ class RecordReader:
         """Rebuild paragraphs: neighbours with the same title and context."""
         read = self._each_row(rows, where)
         for (title, context), group in groupby(read, lambda row: row[:2]):
-            yield RawParagraph(title, context, tuple(question for _, _, question in group))
+            questions = []
+            for _, _, question, counts in group:
+                questions.append(question)
+                self.counts.update(counts)
+            yield RawParagraph(title, context, tuple(questions))
 
     def _each_row(
         self, rows: Iterable[Any], where: str
-    ) -> Iterator[tuple[str, str | None, RawQuestion]]:
+    ) -> Iterator[tuple[str, str | None, RawQuestion, Counter[str]]]:
+        """Read rows, each with what was counted: one of the next paragraph is read ahead."""
         for index, row in enumerate(rows):
             spot = f"{where}row {index}"
+            of_all, self.counts = self.counts, Counter()
             try:
                 if int(_dict(row, spot).get("copy_index") or 0):  # of a set that was exported
-                    self.counts["copies_left_out"] += 1
+                    of_all["copies_left_out"] += 1
                     continue
                 title = row.get("title")
                 self.counts["rows_without_title"] += title is None
                 title = _text("" if title is None else title, spot, ".title")
                 context = self._optional_text(row, "context", spot)
                 question = self._question(row, context, spot, is_row=True)
-                yield title, context, question
             except Malformed as error:
                 self.faults.add("shape", str(error))
+                continue
+            finally:
+                counts, self.counts = self.counts, of_all
+            yield title, context, question, counts
 
     def _question(
         self, item: Mapping[str, Any], context: str | None, where: str, *, is_row: bool

@@ -25,6 +25,10 @@ HEADER = re.compile(r"\d+ \d+")  # word2vec's: words, dimensions
 SPARE = 8  # neighbours fetched beyond twice the number wanted, for those that are filtered out
 
 
+class SeveralFiles(ValueError):
+    """An archive that is whole, but holds no single file of vectors."""
+
+
 @dataclass(frozen=True)
 class Vectors:
     """Word vectors in memory-mapped form."""
@@ -168,6 +172,8 @@ def _parse(path: Path) -> tuple[list[str], NDArray[np.float32], int]:
                     continue
                 words[word] = None
                 vectors.append(vector)
+    except SeveralFiles:
+        raise
     except UnicodeDecodeError as error:
         raise ValueError(
             f"{path}: line {number}: not UTF-8 at byte {error.start}; save the file as UTF-8"
@@ -224,7 +230,10 @@ def _open(path: Path) -> Iterator[Iterable[bytes]]:
         with zipfile.ZipFile(path) as archive:
             names = [name for name in archive.namelist() if name.endswith(".txt")]
             if len(names) != 1:
-                raise zipfile.BadZipFile(f"{len(names)} text files in it")
+                raise SeveralFiles(
+                    f"{path}: {len(names)} text files in it ({', '.join(names)}); unpack it and "
+                    "pass one of them"
+                )
             with archive.open(names[0]) as member:
                 yield io.BufferedReader(member, 1 << 20)  # type: ignore[type-var]
     else:

@@ -240,6 +240,22 @@ class CandidateStore:
         part, row = self._where[context_key(context)]
         return int(part.num_words[row])
 
+    def sources(self, context: str) -> dict[str, int]:
+        """Count a context's words by what has candidates for them, and its letters."""
+        part, row = self._where[context_key(context)]
+        at = slice(part.by_word[row], part.by_word[row + 1])
+        numbers = part.num_options[at]
+        several = zip(part.starts[at][numbers < 0], part.ends[at][numbers < 0], strict=True)
+        letters = [char for char in context if char.isalpha()]
+        return {
+            "words": int(part.num_words[row]),
+            "replaceable": len(numbers),
+            "masked_lm": int((numbers > 0).sum()),
+            "glove": sum(bool(self._neighbours.get(context[s:e])) for s, e in several),
+            "letters": len(letters),
+            "other_letters": sum(not char.isascii() for char in letters),
+        }
+
     def slots(self, context: str) -> list[Slot]:
         """Give a context's replaceable words with their candidates.
 
