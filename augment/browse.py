@@ -56,8 +56,8 @@ def browse(config: BrowseConfig) -> None:
 
     browser = Browser(config.folder, config.candidates)
     if config.html is None:
-        from augment.base.local_page import serve
         from augment.browsing.app import make_page
+        from augment.pages.local_page import serve
 
         serve(make_page(browser), config.host, config.port)
         return

@@ -14,7 +14,7 @@ import tyro
 from augment.base.command import UsageError, run, to_json, versions
 from augment.base.commit import write_atomic
 from augment.base.records import differences, read_record
-from augment.fitting.glove_fit import DEFAULT_FIT, _reporter, fit_vectors, write_vectors
+from augment.fitting.glove_fit import DEFAULT_FIT, fit_vectors, write_vectors
 from augment.fitting.glove_model import GloveFit
 from augment.squad import TRAIN_PART, Part, read_contexts
 from augment.variants.glove import load_vectors
@@ -86,7 +86,7 @@ def fit_glove(config: FitGloveConfig) -> dict[str, Any]:
     losses: list[float] = []
     contexts = list(dict.fromkeys(paragraph.context for paragraph in squad.paragraphs))
     words, matrix = fit_vectors(
-        contexts, config.fit, _reporter(config.fit.epochs, losses), config.language
+        contexts, config.fit, lambda _, loss: losses.append(round(loss, 6)), config.language
     )
     config.out.parent.mkdir(parents=True, exist_ok=True)
     kept = slice(config.max_words)

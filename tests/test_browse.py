@@ -159,7 +159,9 @@ def test_marks_what_the_library_says_was_replaced(small, browser, tiny_bert, glo
         made = augmenter.augment(context, [(text, context.index(text))], copies=5)
         seen = browser.sight(Query(), position).paragraph
         assert [copy.text for copy in seen.copies] == [one.text for one in made]
-        sources = {slot.start: slot.source for slot in augmenter._slots(context)}
+        sources = {
+            slot.start: slot.source for slot in augmenter.candidates([context]).slots(context)
+        }
         for copy, one in zip(seen.copies, made, strict=True):
             assert [(r.start, r.end, r.old) for r in copy.replaced] == list(one.replaced)
             assert copy.answers == [(a.start, a.end) for a in one.answers]

@@ -4,15 +4,19 @@ import multiprocessing
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import connection
 from typing import Any, TypeVar
 
+from augment.base.progress import say_done, watch
 from augment.base.terminal import deaf_children
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
+
+TICK = 0.5
+"""Seconds after which what other processes have done is asked for again."""
 
 _work: Callable[[Any], Any] | None = None
 
@@ -44,12 +48,19 @@ def run_tasks(
     queue = context.SimpleQueue()
     for device in devices:
         queue.put(device)
-    pool = ProcessPoolExecutor(len(devices), context, _start, (setup, arguments, queue))
+    done = context.Value("d", 0.0)
+    pool = ProcessPoolExecutor(len(devices), context, _start, (setup, arguments, queue, done))
     try:
         with deaf_children():  # Ctrl-C is this process's to handle
             futures = [pool.submit(_do, task) for task in tasks]
-        for future in as_completed(futures):
-            yield future.result()
+        pending, told = set(futures), 0.0
+        while pending:
+            finished, pending = wait(pending, TICK, FIRST_COMPLETED)
+            amount = done.value
+            say_done(amount - told)
+            told = amount
+            for future in finished:
+                yield future.result()
     except BrokenProcessPool as error:
         raise RuntimeError(
             "a worker process died, most likely killed for lack of memory; "
@@ -64,10 +75,16 @@ def run_tasks(
 
 
 def _start(
-    setup: Callable[..., Callable[[Any], Any]], arguments: tuple[Any, ...], queue: Any
+    setup: Callable[..., Callable[[Any], Any]], arguments: tuple[Any, ...], queue: Any, done: Any
 ) -> None:
     global _work
     _end_with_parent()
+
+    def add(amount: float) -> None:
+        with done.get_lock():
+            done.value += amount
+
+    watch(add)
     _work = setup(*arguments, queue.get())
 
 

@@ -5,10 +5,10 @@ from functools import partial
 from html import escape
 from typing import Any
 
-from augment.base.local_page import import_gradio
 from augment.browsing.browser import Browser, Sight
 from augment.browsing.page import NAMES, counts, legend, paragraph
 from augment.browsing.query import Query
+from augment.pages.local_page import import_gradio
 
 
 def make_page(browser: Browser) -> Any:

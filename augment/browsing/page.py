@@ -4,10 +4,10 @@ from collections.abc import Iterable, Mapping
 from html import escape
 from typing import Any
 
-from augment.base.local_page import marked
 from augment.base.set_records import Manifest
 from augment.browsing.views import CopyView, ParagraphView, Reading
 from augment.cards.plots import word_shares
+from augment.pages.local_page import marked
 from augment.variants.store import GLOVE, MASKED_LM
 
 CLASSES = {MASKED_LM: "new mlm", GLOVE: "new glove", None: "new"}

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from augment.base.command import UsageError
 from augment.base.commit import write_atomic
-from augment.base.local_page import CSS
 from augment.base.paragraphs import raise_faults
 from augment.browsing.browser import Browser
 from augment.browsing.page import legend, paragraph
 from augment.browsing.query import Query, split_id
+from augment.pages.local_page import CSS
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 STYLE = """

@@ -8,8 +8,9 @@ from augment.base.paragraphs import Answer
 from augment.base.set_records import Plan
 from augment.browsing.alignment import Replacement, replacements, share_replaced
 from augment.browsing.origins import Sources
+from augment.variants.keep_list import kept_spans
 from augment.variants.marks import merged
-from augment.variants.words import Span, WordRule, find_words, may_replace
+from augment.variants.words import ENGLISH, Span, WordRule, find_words, replaceable_words
 
 
 @dataclass(frozen=True)
@@ -87,13 +88,14 @@ def view(
     originals = by_copy.pop(0)
     text = originals[0]["context"]
     answers = _answers(originals)
+    language, rule = plan.language or ENGLISH, cast(WordRule, plan.words)
     kept = frozenset(plan.keep_words)
+    frozen = [*answers, *kept_spans(text, kept)]
     slots = [
         (start, end)
-        for start, end in find_words(text)
-        if may_replace(text[start:end], cast(WordRule, plan.words))
-        and text[start:end].lower() not in kept
-        and not any(first < end and start < last for first, last in answers)
+        for start, end in replaceable_words(text, find_words(text, language), rule, language)
+        if text[start:end].lower() not in kept
+        and not any(first < end and start < last for first, last in frozen)
     ]
     return ParagraphView(
         title=originals[0]["title"],

@@ -3,12 +3,13 @@
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from augment.base.command import to_json, usable_cores
 from augment.base.commit import file_sha256, remove_leftovers, write_atomic
 from augment.base.paragraphs import Paragraph
+from augment.base.progress import bar, say_done
 from augment.base.records import as_json
 from augment.base.set_records import Plan, Receipt, Shard
 from augment.base.toml_files import fill
@@ -41,15 +42,16 @@ def compute_candidates(
     devices = _devices(sources.model.settings.device_class, num_workers, len(groups))
     arguments = (contexts, sources.model, len(devices))
     done = run_tasks(groups, set_up_candidates, arguments, devices)
-    for _ in _progress(done, "candidates", "context", len(missing)):
-        pass
+    with bar("candidates", "context", len(missing)):
+        list(done)
     if neighbours and sources.vectors:
         unknown = CandidateStore(contexts.read(), neighbours.read()).unknown_words(texts)
         if unknown:
             settings = sources.model.settings
-            found = find_neighbours(
-                sources.vectors, unknown, settings.num_candidates, settings.language
-            )
+            with bar("neighbours", "word", len(unknown)):
+                found = find_neighbours(
+                    sources.vectors, unknown, settings.num_candidates, settings.language
+                )
             neighbours.write(neighbour_part(found))
     return len(missing) if sources.model.folder else 0
 
@@ -94,8 +96,8 @@ def write_shards(
     arguments = (incomplete, plan, *parts)
     written = run_tasks(tasks, set_up_shards, arguments, devices)
     total = sum(len(task[1]) for task in tasks)
-    for _ in _progress(written, "shards", "context", total):
-        pass
+    with bar("shards", "context", total):
+        list(written)
     receipts = [read_receipt(incomplete, shard.file) for shard in plan.shards]
     assert all(receipts)
     return [receipt for receipt in receipts if receipt]
@@ -158,6 +160,7 @@ def augment_paragraphs(
             shares[min(int(share * SHARE_BINS), SHARE_BINS - 1)] += 1
         counts.update(variants.counts)
         counts["words"] += num_words
+        say_done(1)
         augmented.append(AugmentedParagraph(paragraph, variants))
     return augmented, counts, shares
 
@@ -191,13 +194,3 @@ def _devices(device_class: str, num_workers: int | None, num_tasks: int) -> list
         available = ["cpu"] * usable_cores()
     number = max(1, min(num_workers or len(available), num_tasks))
     return [available[index % len(available)] for index in range(number)]
-
-
-def _progress(results: Iterable[int], what: str, unit: str, total: int) -> Iterator[int]:
-    """Show rate and time left on stderr, if a person is looking."""
-    from tqdm import tqdm
-
-    with tqdm(desc=what, unit=f" {unit}s", total=total, disable=None if total else True) as bar:
-        for number in results:
-            bar.update(number)
-            yield number

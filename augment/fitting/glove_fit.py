@@ -2,8 +2,7 @@
 
 import gzip
 import hashlib
-import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 
 from augment.base.command import to_json
 from augment.base.commit import write_atomic
+from augment.base.progress import bar, say_done
 from augment.base.records import default_cache
 from augment.base.stored import stored
 from augment.fitting.cooccurrence import count_pairs, count_vocabulary, lower_words
@@ -32,7 +32,7 @@ class TooLittleText(ValueError):
 
 
 def fit_vectors(
-    texts: Iterable[str],
+    texts: Sequence[str],
     config: GloveFit,
     report: Report | None = None,
     language: str = ENGLISH,
@@ -50,7 +50,11 @@ def fit_vectors(
     Raises:
         TooLittleText: fewer than two words are frequent enough, or no two stand in one text.
     """
-    tokenized = [lower_words(text, language) for text in texts]
+    tokenized = []
+    with bar("words", "context", len(texts)):
+        for text in texts:
+            tokenized.append(lower_words(text, language))
+            say_done(1)
     vocabulary = count_vocabulary(tokenized, config.min_count)
     if len(vocabulary) < 2:
         distinct = len(set().union(*tokenized))
@@ -62,7 +66,8 @@ def fit_vectors(
     if not len(pairs.count):
         raise TooLittleText("no two words stand in one text; vectors need neighbours")
     del tokenized
-    return vocabulary, fit_pairs(pairs, len(vocabulary), config, report)
+    with bar("GloVe", "epoch", config.epochs):
+        return vocabulary, fit_pairs(pairs, len(vocabulary), config, report)
 
 
 def write_vectors(
@@ -103,7 +108,7 @@ def fitted_to(
 
     def make(folder: Path) -> None:
         try:
-            words, matrix = fit_vectors(texts, config, _reporter(config.epochs, []), language)
+            words, matrix = fit_vectors(texts, config, language=language)
         except TooLittleText as error:
             raise ValueError(
                 f"{len(texts)} contexts: too little text to fit vectors to; pass --glove embedded, "
@@ -112,14 +117,3 @@ def fitted_to(
         write_vectors(folder / FITTED, words, matrix)
 
     return stored(default_cache() / f"fitted-{digest.hexdigest()[:16]}", make) / FITTED
-
-
-def _reporter(num_epochs: int, losses: list[float]) -> Report:
-    """Collect the losses, and show them on stderr where somebody watches."""
-
-    def report(epoch: int, loss: float) -> None:
-        losses.append(round(loss, 6))
-        if sys.stderr.isatty():
-            print(f"GloVe: epoch {epoch} of {num_epochs}, mean loss {loss:.5f}", file=sys.stderr)
-
-    return report

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from augment.base.command import UsageError
+from augment.base.progress import say_done
 from augment.fitting.cooccurrence import Cooccurrence
 
 if TYPE_CHECKING:
@@ -102,6 +103,7 @@ def fit_pairs(
             for values, gradient, square in zip((words, contexts), gradients, squares, strict=True):
                 square.addcmul_(gradient, gradient)
                 values.addcdiv_(gradient, square.sqrt(), value=-config.learning_rate)
+            say_done(1 / len(batches))
         loss /= sum(len(batch.rows) for batch in batches)
         if report is not None:
             report(epoch, loss)

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from augment.base.commit import file_sha256
+from augment.base.progress import say_done
 from augment.base.records import default_cache
 from augment.base.stored import stored
 from augment.variants.words import ENGLISH, kind_of
@@ -109,6 +110,7 @@ def nearest(vectors: Vectors, rows: Sequence[int], number: int) -> NDArray[np.in
             best[tied] = ordered.values[:, : number + 2]
             where[tied] = ordered.indices[:, : number + 2]
         found[start : start + QUERIES] = _without_self(best[:, :-1], where[:, :-1], asked)
+        say_done(len(asked))
     return found
 
 

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from augment.base.checkpoints import check_whole, load_model, load_tokenizer
+from augment.base.progress import say_done
 from augment.variants.masking import MaskingRule, Row, one_piece_words, plan_rows, windows
 from augment.variants.offsets import check_offsets, trimmed
 from augment.variants.vocabulary import read_vocabulary
@@ -156,6 +157,7 @@ class MaskedLM:
     ) -> Iterator[tuple[int, int, NDArray[np.int64]]]:
         """Run the rows by padded length; give (context, word, token ids from likely to not)."""
         by_length = defaultdict(list)
+        contexts = len({number for number, _, _ in rows})
         ends = len(self.prefix) + len(self.suffix)
         for item in rows:
             length = item[1].stop - item[1].start + ends
@@ -164,6 +166,7 @@ class MaskedLM:
             rows_per_batch = max(1, settings.batch_tokens // length)
             for batch in chunks(group, rows_per_batch):
                 yield from self._predict_batch(batch, length, rows_per_batch, settings)
+                say_done(contexts * len(batch) / len(rows))
 
     def _predict_batch(
         self,

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from augment.base.command import to_json
 from augment.base.commit import file_sha256, write_atomic
+from augment.base.progress import say_done
 from augment.base.stored import set_aside
 from augment.variants.masked_lm import MaskedLM, MaskedLMSettings, words_alone
 from augment.variants.words import ENGLISH, find_words
@@ -120,6 +121,7 @@ def compute_part(
         rule, language = settings.words, settings.language
         found = [words_alone(c, w, rule, language) for c, w in zip(contexts, words, strict=True)]
         texts = []
+        say_done(len(contexts))
     else:
         found = model.candidates(contexts, words, settings)
         texts = model.vocabulary.texts

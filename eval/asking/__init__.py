@@ -1,0 +1,1 @@
+"""Readers to be asked: a page, and how their answers are shown."""
