@@ -4,8 +4,10 @@ Positions are Python characters (code points), spans are half-open. Nothing is d
 defaulted without a count; faults are told all at once, by kind, with their places.
 """
 
+import gc
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -82,10 +84,11 @@ def read_squad(
     checker = _Checker(records, on_bad_answer)
     paragraphs: list[Paragraph] = []
     noted: list[tuple[int, str, int]] = []
-    for raw in records.read(content):
-        paragraphs.append(checker.paragraph(raw))
-        noted += ((len(paragraphs) - 1, name, n) for name, n in records.counts.items() if n)
-        records.counts.clear()
+    with _without_collection():
+        for raw in records.read(content):
+            paragraphs.append(checker.paragraph(raw))
+            noted += ((len(paragraphs) - 1, name, n) for name, n in records.counts.items() if n)
+            records.counts.clear()
     noted += ((max(0, len(paragraphs) - 1), name, n) for name, n in records.counts.items() if n)
     records.faults.raise_all()
     if not paragraphs:
@@ -93,6 +96,19 @@ def read_squad(
     counts = _counts(paragraphs, noted)
     card, notes = content.card, tuple(noted)
     return SquadSet(tuple(paragraphs), counts, content.name, content.sha256, card, notes)
+
+
+@contextmanager
+def _without_collection() -> Iterator[None]:
+    """Pause the search for cycles: what is read has none, and is walked through again and again."""
+    if not gc.isenabled():
+        yield
+        return
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 def read_contexts(source: Source, part: Part) -> SquadSet:

@@ -155,6 +155,7 @@ def test_every_form_is_read_to_the_same(name: str, right: Any, tmp_path: Path) -
     found = read_squad(path)
     assert list(asked(found)) == right
     assert [q.id for p in found.paragraphs for q in p.questions] == [row["id"] for row in ROWS]
+    assert len(found.paragraphs) == read_squad(SAMPLE).counts["paragraphs"]
     assert read_squad(str(path)).sha256 == found.sha256
     gold, sha256 = read_gold(path, Part(split="train"))
     assert sha256 == found.sha256

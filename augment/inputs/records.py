@@ -5,10 +5,10 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import chain, groupby
 from typing import Any
 
-from augment.inputs.content import Content
+from augment.inputs.content import Content, Piece
 from augment.inputs.faults import Faults
 
 FLAGS = {"true": True, "false": False, "1": True, "0": False, "": None}
@@ -55,18 +55,22 @@ class RecordReader:
     def read(self, content: Content) -> Iterator[RawParagraph]:
         """Give every paragraph; what is malformed is noted and passed over."""
         ids: Counter[str] = Counter()
-        for piece in content.pieces:
-            read = self._articles if piece.kind == "articles" else self._rows
-            for paragraph in read(piece.items, piece.where):
-                ids.update(question.id for question in paragraph.questions)
+        for kind, pieces in groupby(content.pieces, lambda piece: piece.kind):
+            read = self._articles if kind == "articles" else self._rows
+            for paragraph in read(pieces):
+                ids.update([question.id for question in paragraph.questions])
                 yield paragraph
         for qid, number in ids.items():
             if number > 1:
                 self.faults.add("id", f"question id {qid!r} occurs {number} times")
 
-    def _articles(self, articles: Iterable[Any], where: str) -> Iterator[RawParagraph]:
-        for index, article in enumerate(articles):
-            spot = f"{where}data[{index}]"
+    def _articles(self, pieces: Iterable[Piece]) -> Iterator[RawParagraph]:
+        articles = (
+            (f"{piece.where}data[{index}]", article)
+            for piece in pieces
+            for index, article in enumerate(piece.items)
+        )
+        for spot, article in articles:
             try:
                 title = _dict(article, spot).get("title")
                 self.counts["articles_without_title"] += title is None
@@ -96,14 +100,15 @@ class RecordReader:
                 if plausible is not None:
                     number = len(_list(plausible, spot, ".plausible_answers"))
                     self.counts["plausible_answers_ignored"] += number
-                self.counts["questions_without_is_impossible"] += "is_impossible" not in item
+                if "is_impossible" not in item:
+                    self.counts["questions_without_is_impossible"] += 1
                 yield self._question(item, context, spot, is_row=False)
             except Malformed as error:
                 self.faults.add("shape", str(error))
 
-    def _rows(self, rows: Iterable[Any], where: str) -> Iterator[RawParagraph]:
-        """Rebuild paragraphs: neighbours with the same title and context."""
-        read = self._each_row(rows, where)
+    def _rows(self, pieces: Iterable[Piece]) -> Iterator[RawParagraph]:
+        """Rebuild paragraphs: neighbours with the same title and context, also across files."""
+        read = chain.from_iterable(self._each_row(piece.items, piece.where) for piece in pieces)
         for (title, context), group in groupby(read, lambda row: row[:2]):
             questions = []
             for _, _, question, counts in group:

@@ -5,8 +5,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-
 Row = Mapping[str, Any]
 
 SAVED = ("dataset_dict.json", "state.json")  # what `save_to_disk` leaves in its folder
@@ -20,6 +18,7 @@ def table_rows(kind: str, path: Path) -> Iterator[Row]:
         ValueError: a file that is not what its name says.
     """
     import datasets
+    import pyarrow as pa
 
     options = _csv_options(path) if kind == "csv" else {}
     try:
@@ -56,6 +55,7 @@ def saved_rows(folder: Path, split: str) -> Iterable[Row]:
         ValueError: it is damaged, or has no such split; those that it has are named.
     """
     import datasets
+    import pyarrow as pa
 
     try:
         found = datasets.load_from_disk(str(folder))
