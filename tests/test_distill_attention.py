@@ -248,4 +248,4 @@ def test_models_of_another_make() -> None:
     with pytest.raises(ValueError, match="Albert"):
         capture_attention(AlbertForQuestionAnswering(AlbertConfig(**sizes)), [1])
     with pytest.raises(ValueError, match="does not let its attention be chosen"):
-        fast_attention(DebertaV2ForQuestionAnswering(DebertaV2Config(**SIZES)))
+        capture_attention(DebertaV2ForQuestionAnswering(DebertaV2Config(**SIZES)), [1])

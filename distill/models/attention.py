@@ -16,7 +16,7 @@ from transformers.masking_utils import AttentionMaskInterface, eager_mask, sdpa_
 
 from augment.variants.attention import bmm_attention
 from distill.models.losses import Heads
-from eval.reading.encoder import encoder_of, layers_of
+from eval.reading.encoder import choose_attention, encoder_of, layers_of
 
 CAPTURE = "twentyfold_capture"
 KEEP = "twentyfold_keep"  # an attribute of attention modules; no parameter, so never saved
@@ -63,32 +63,43 @@ def capture_attention(model: PreTrainedModel, layers: Sequence[int]) -> Captured
     modules = _attention_modules(model)
     if absent := [layer for layer in layers if not 1 <= layer <= len(modules)]:
         raise ValueError(f"layers {absent} are not there: the model has {len(modules)}, from 1 on")
-    fast_attention(model)
+    if not fast_attention(model):
+        raise ValueError(
+            f"{type(model).__name__} does not let its attention be chosen: it does not call "
+            "transformers' AttentionInterface"
+        )
     captured = Captured(layers)
     for layer in set(layers):
         setattr(modules[layer - 1], KEEP, partial(captured.keep, layer))
     return captured
 
 
-def fast_attention(model: PreTrainedModel) -> None:
+def fast_attention(model: PreTrainedModel) -> bool:
     """Give a model the fast attention: PyTorch's fused one, or on a CPU mostly plain products.
 
     Nothing is captured of it any more.
 
-    Raises:
-        ValueError: the model does not let its attention be chosen.
+    Returns:
+        False for a model that does not let its attention be chosen: it keeps its own.
     """
     AttentionInterface.register(CAPTURE, _attend)
     AttentionMaskInterface.register(CAPTURE, _mask)
-    model.set_attn_implementation(CAPTURE)
-    if encoder_of(model).config._attn_implementation != CAPTURE:
-        raise ValueError(
-            f"{type(model).__name__} does not let its attention be chosen: it does not call "
-            "transformers' AttentionInterface"
-        )
+    chosen = choose_attention(model, CAPTURE)
     for module in model.modules():
         if hasattr(module, KEEP):
             delattr(module, KEEP)
+    return chosen
+
+
+def can_capture(model: PreTrainedModel) -> bool:
+    """Tell whether queries and keys of a model can be had: its attention is left as it is."""
+    before = encoder_of(model).config._attn_implementation
+    try:
+        capture_attention(model, [])
+    except ValueError:
+        return False
+    choose_attention(model, before)
+    return True
 
 
 def _attend(
@@ -132,7 +143,8 @@ def _attention_modules(model: PreTrainedModel) -> list[nn.Module]:
     Raises:
         ValueError: there is not exactly one in a layer.
     """
-    kind = getattr(encoder_of(model), "_can_record_outputs", {}).get("attentions")
+    recorded = getattr(encoder_of(model), "_can_record_outputs", None) or {}
+    kind = recorded.get("attentions")
     kind = getattr(kind, "target_class", kind)
     found = []
     for layer in layers_of(model):

@@ -6,7 +6,7 @@ in it: it comes as tensors.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +21,7 @@ from distill.models.losses import (
     prediction_loss,
 )
 from distill.recipes import Stage
-from eval.reading.encoder import encoder_of, layers_of
+from eval.reading.encoder import encoder_of, head_of, layers_of
 
 
 def model_inputs(model: Any, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -109,7 +109,10 @@ class IntermediateDistiller(nn.Module):
 
 
 class SpanDistiller(nn.Module):
-    """A student that learns its teacher's start and end distributions, labels, or both."""
+    """A student that learns its teacher's start and end distributions, labels, or both.
+
+    Its span head runs in float32, as the teacher's does.
+    """
 
     batch_inputs = ("positions", "teacher_start", "teacher_end")
     """What it takes of a batch beside the model's inputs."""
@@ -130,8 +133,10 @@ class SpanDistiller(nn.Module):
         for parameter in student.parameters():
             parameter.requires_grad_(True)
         fast_attention(student)
+        head = head_of(student)
         if stage.head_dropout:
-            self._dropout_before(student.qa_outputs)
+            self._dropout_before(head)
+        head.register_forward_hook(_exactly)
 
     def _dropout_before(self, head: nn.Module) -> None:
         """Drop inputs of the span head in training, as Haystack does and BERT's reader does not."""
@@ -178,6 +183,15 @@ class SpanDistiller(nn.Module):
                 losses[name] = term
                 losses["loss"] = losses["loss"] + term
         return losses
+
+
+def _exactly(head: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
+    """Give a span head's logits in float32, also within an autocast region."""
+    if output.dtype == torch.float32:
+        return output
+    weight, bias = cast(Tensor, head.weight), cast(Tensor, head.bias)
+    with torch.autocast(output.device.type, enabled=False):
+        return nn.functional.linear(args[0].float(), weight.float(), bias.float())
 
 
 def _inputs(ids: Tensor, mask: Tensor, types: Tensor | None) -> dict[str, Tensor]:

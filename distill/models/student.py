@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from augment.base.checkpoints import check_whole, load_config, load_model, load_tokenizer
-from eval.reading.encoder import layers_of, named_layers
+from eval.reading.encoder import head_of, layers_of, named_layers
 from eval.reading.pruned import is_pruned, load_pruned, mark, resize
 from eval.reading.reader import load_checkpoint
 
@@ -45,12 +45,15 @@ def make_student(spec: str, teacher: Any, seed: int, allow_bin: bool = False) ->
         return load_pruned(spec, allow_bin=allow_bin).train()
     model, missing = load_model("AutoModelForQuestionAnswering", spec, allow_bin=allow_bin)
     head = find_span_head(model, spec)
-    new = {name for name in missing if name.startswith("qa_outputs.")}
+    inside = f"{model.base_model_prefix}."
+    new = {name for name in missing if not name.startswith(inside)}
     check_whole(spec, missing - new, FETCH)
     if new:
         print(f"{spec}: no span head; a new one is drawn by seed {seed}", file=sys.stderr)
         draw = torch.Generator().manual_seed(seed)
-        nn.init.normal_(head.weight, std=model.config.initializer_range, generator=draw)
+        for name, weight in model.named_parameters():
+            if name in new and weight.dim() > 1:
+                nn.init.normal_(weight, std=model.config.initializer_range, generator=draw)
         nn.init.zeros_(head.bias)
     return model.train()
 
@@ -161,12 +164,12 @@ def find_span_head(model: Any, name: str) -> nn.Linear:
     Raises:
         ValueError: there is none, or it has other outputs.
     """
-    head = getattr(model, "qa_outputs", None)
-    if not isinstance(head, nn.Linear) or head.out_features != 2:
-        found = "none" if head is None else str(head)
+    head = head_of(model)
+    if not isinstance(head, nn.Linear):
+        found = getattr(model, "qa_outputs", None)
         raise ValueError(
-            f"{name}: a head without span outputs (qa_outputs: {found}); name a model that was "
-            "fine-tuned on SQuAD"
+            f"{name}: a head without span outputs (qa_outputs: {found or 'none'}); name a model "
+            "that was fine-tuned on SQuAD"
         )
     return head
 

@@ -25,7 +25,7 @@ from distill.models.attention import capture_attention, fast_attention
 from distill.models.distiller import model_inputs
 from distill.rows.batches import Batches
 from distill.rows.features import Features
-from eval.reading.encoder import encoder_of
+from eval.reading.encoder import encoder_of, head_of
 
 FORMAT = 2
 """2: with a checksum of every window."""
@@ -68,7 +68,7 @@ class SpanTeacher:
     def __init__(self, model: Any) -> None:
         fast_attention(model)
         self.model = model
-        model.qa_outputs.float().register_forward_pre_hook(lambda _, inputs: (inputs[0].float(),))
+        head_of(model).float().register_forward_pre_hook(lambda _, inputs: (inputs[0].float(),))
 
     @torch.no_grad()
     def __call__(self, batch: dict[str, Tensor]) -> dict[str, Any]:

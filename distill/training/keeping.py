@@ -8,6 +8,8 @@ from typing import Any
 from transformers import TrainerCallback
 
 from augment.base.folders import rename_folder
+from distill.models.attention import CAPTURE
+from eval.reading.encoder import encoder_of
 
 
 def save_student(student: Any, tokenizer: Any, folder: Path) -> None:
@@ -15,7 +17,8 @@ def save_student(student: Any, tokenizer: Any, folder: Path) -> None:
 
     A pruned one goes with its pruning.json.
     """
-    student.set_attn_implementation("sdpa")
+    if encoder_of(student).config._attn_implementation == CAPTURE:
+        student.set_attn_implementation("sdpa")
     write_student(student, tokenizer, folder)
 
 

@@ -1,11 +1,13 @@
 """Load the models of a training before it starts: do they exist, fit, and agree?"""
 
+import sys
 from collections.abc import Mapping
 from typing import Any
 
 from augment.base.checkpoints import load_tokenizer
 from augment.base.command import UsageError
 from augment.base.models import model_sha256
+from distill.models.attention import can_capture
 from distill.models.student import (
     FROM_TEACHER,
     check_layer_map,
@@ -16,7 +18,7 @@ from distill.models.student import (
 )
 from distill.prune.masks import block_grid
 from distill.recipes import PruningStage, Stage
-from distill.training.job import Job
+from distill.training.job import Job, launch_rank
 from eval.reading.encoder import layers_of, parts_of, positions_of
 from eval.scoring.gold import read_gold
 
@@ -77,7 +79,6 @@ def check_models(job: Job, teachers: Teachers) -> tuple[Any, Any]:
     recipe = job.recipe
     _check_dev(job)
     student, tokenizer = _new_student(job, teachers)
-    num_layers = len(layers_of(student))
     _check_length(job, student, tokenizer, recipe.student)
     _check_pruning(job, student)
     pruned = hasattr(student, "pruned")
@@ -89,7 +90,10 @@ def check_models(job: Job, teachers: Teachers) -> tuple[Any, Any]:
         check_same_tokenizer(teacher_tokenizer, tokenizer, (stage.teacher, recipe.student))
         _check_length(job, teacher, teacher_tokenizer, stage.teacher)
         if stage.kind == "intermediate":
-            settle_layer_map(stage, num_layers, teacher)
+            settle_layer_map(stage, len(layers_of(student)), teacher)
+            if stage.attention_weight and not (can_capture(student) and can_capture(teacher)):
+                _check_hidden_states_alone(index, stage, student, teacher)
+                continue
             if stage.attention_weight and (pruned or hasattr(teacher, "pruned")):
                 raise UsageError(
                     f"stage {index + 1}: the attention of a pruned model cannot be compared, it "
@@ -103,6 +107,20 @@ def check_models(job: Job, teachers: Teachers) -> tuple[Any, Any]:
                     f"--stages.{index}.attention-weight 0"
                 )
     return student, tokenizer
+
+
+def _check_hidden_states_alone(index: int, stage: Stage, student: Any, teacher: Any) -> None:
+    """Say, once, that hidden states alone are learned where queries and keys cannot be had.
+
+    Raises:
+        UsageError: the stage learns nothing else.
+    """
+    named = {type(m).__name__: None for m in (student, teacher) if not can_capture(m)}
+    what = f"stage {index + 1}: no queries and keys can be had of {', '.join(named)}"
+    if not stage.hidden_weight:
+        raise UsageError(f"{what}, and hidden-weight is 0: nothing is learned")
+    if not launch_rank():
+        print(f"{what}: hidden states alone are learned", file=sys.stderr)
 
 
 def _check_pruning(job: Job, student: Any) -> None:

@@ -26,6 +26,7 @@ from augment.cards.facts import inherited
 from augment.inputs.card import folder_card, hub_card
 from distill.cards.measured import TRAINING
 from distill.cards.model_card import write_card
+from distill.models.attention import can_capture
 from distill.models.distiller import IntermediateDistiller, SpanDistiller
 from distill.models.student import make_student
 from distill.models.teacher import IntermediateTeacher, SpanTeacher, Targets, TeacherLogits
@@ -183,9 +184,10 @@ def _prepare(
     """
     stage = job.recipe.stages[index]
     if stage.kind == "intermediate":
-        distiller = IntermediateDistiller(student, teacher.config.hidden_size, stage)
         layer_map = settle_layer_map(stage, len(layers_of(student)), teacher)
-        attention = bool(stage.attention_weight)
+        attention = bool(stage.attention_weight) and can_capture(student) and can_capture(teacher)
+        stage = stage if attention else replace(stage, attention_weight=0.0)
+        distiller = IntermediateDistiller(student, teacher.config.hidden_size, stage)
         return distiller, IntermediateTeacher(teacher, layer_map, attention=attention), 0
     spans = SpanDistiller(student, stage, [pruner] if pruner else [])
     if stage.kind == "supervised" or not stage.kd_weight:

@@ -162,6 +162,8 @@ def train_stage(
     check_gpus(place)
     if place.device == "cpu":
         keep_freed_memory()
+    elif place.dtype != "float32":
+        torch.set_float32_matmul_precision("high")  # TF32: the losses' products are in float32
     resume, before = last_whole_checkpoint(work)
     whole = WholeCheckpoints(before)
     optimizer = torch.optim.AdamW(
@@ -271,6 +273,7 @@ def _arguments(stage: Stage, batches: Batches, place: Place, work: Path) -> Trai
         remove_unused_columns=False,  # else the teacher loses token_type_ids
         dataloader_num_workers=place.num_workers,
         dataloader_pin_memory=place.device != "cpu",
+        accelerator_config={"non_blocking": place.device != "cpu"},
         ddp_find_unused_parameters=stage.kind == "intermediate" and not stage.hidden_weight,
         report_to=[],  # TensorBoard comes as a callback, with a folder of its own
     )

@@ -84,7 +84,9 @@ def dense_shape(config: Any) -> DenseShape:
 def positions_of(config: Any) -> int | None:
     """Give the most tokens that a model reads; None where it has no positions of its own."""
     positions: int | None = getattr(config, "max_position_embeddings", None)
-    if positions and "roberta" in config.model_type:
+    if positions is None or positions < 1:  # -1 of XLNet
+        return None
+    if "roberta" in config.model_type:
         positions -= config.pad_token_id + 1  # they begin after the padding's
     return positions
 
@@ -92,6 +94,31 @@ def positions_of(config: Any) -> int | None:
 def encoder_of(model: Any) -> Any:
     """Give the encoder of a model with a head; an encoder is its own."""
     return model.base_model
+
+
+def head_of(model: Any) -> Any:
+    """Give the linear layer that makes start and end logits, or None.
+
+    Its name is `qa_outputs`; ModernBERT's is `classifier`.
+    """
+    for name in ("qa_outputs", "classifier"):
+        head = getattr(model, name, None)
+        if getattr(head, "out_features", None) == 2:
+            return head
+    return None
+
+
+def choose_attention(model: Any, name: str) -> bool:
+    """Give a model an attention registered with transformers; False where it keeps its own."""
+    from transformers.utils import logging
+
+    before = logging.get_verbosity()
+    logging.set_verbosity_error()  # that it keeps its own is for the caller to say
+    try:
+        model.set_attn_implementation(name)
+    finally:
+        logging.set_verbosity(before)
+    return bool(encoder_of(model).config._attn_implementation == name)
 
 
 def layers_of(model: Any) -> "ModuleList":
