@@ -19,7 +19,7 @@ from typing import Any, Literal
 
 from augment.base.command import UsageError, existing_file, run, to_json, usable_cores, versions
 from eval.benches.timing import HEADER, Comparison, take_turns
-from eval.scoring.gold import GoldQuestion, read_gold
+from eval.scoring.gold import GoldQuestion, read_gold, spread
 from eval.scoring.submission import write_whole
 
 Row = Literal["latency", "scoring", "answers", "predict", "memory"]
@@ -95,8 +95,12 @@ def _measure(config: Bench) -> Iterator[Comparison]:
             yield _scoring(dev, predictions, config.repeats)
         if config.model is None:
             return
-        gold = _sample(read_gold(dev)[0], config.sample)
+        gold = spread(read_gold(dev)[0], config.sample)
         if "memory" in config.rows:
+            from eval.reading.exported import is_exported
+
+            if is_exported(config.model):
+                raise UsageError("row memory compares two precisions; an exported reader has one")
             yield _memory(config.model, gold, Path(folder))
         from eval.benches.predicting import compare_answers, compare_predicting
 
@@ -164,19 +168,15 @@ def _memory(model: str, gold: list[GoldQuestion], folder: Path) -> Comparison:
 def _model(name: str | None, num_hidden_layers: int) -> Any:
     """Load a span model on the CPU, or make one of BERT's base width with random weights."""
     if name is not None:
+        from eval.reading.exported import ExportedReader, is_exported
         from eval.reading.reader import find_reader, load_checkpoint
 
+        if is_exported(name):
+            return ExportedReader(name)
         return load_checkpoint(find_reader(name), dtype="float32", allow_bin=False)[1]
     from transformers import BertConfig, BertForQuestionAnswering
 
     return BertForQuestionAnswering(BertConfig(num_hidden_layers=num_hidden_layers)).eval()
-
-
-def _sample(gold: list[GoldQuestion], number: int | None) -> list[GoldQuestion]:
-    """Take `number` questions evenly spread over the set."""
-    if number is None or number >= len(gold):
-        return gold
-    return [gold[index * len(gold) // number] for index in range(number)]
 
 
 def _made_up_predictions(dev: Path, folder: Path) -> Path:

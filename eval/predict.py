@@ -24,6 +24,7 @@ from augment.base.models import Device, model_sha256, pick_device, shown_name
 from augment.base.paragraphs import raise_faults
 from augment.squad import DEV_PART, Part
 from eval.reading.answers import Answer, Span
+from eval.reading.exported import exported_dtype, is_exported
 from eval.reading.protocol import Protocol
 from eval.reading.reader import Dtype, Reader, find_reader, process_rank
 from eval.scoring.gold import GoldQuestion, read_gold
@@ -54,8 +55,8 @@ class Predict:
     """Tokens in a window of question and context."""
     doc_stride: int = 128
     """run_qa: tokens that neighbouring windows share. farm: tokens between their starts."""
-    max_query_length: int = 64
-    """Longer questions are cut to this number of tokens."""
+    max_query_length: int | None = None
+    """Tokens kept of a question. By default all with run_qa, and 64 with farm."""
     max_answer_length: int | None = None
     """Longest answer, in tokens; by default 30 with run_qa and 1,000 with farm."""
     n_best_size: int = 20
@@ -143,13 +144,16 @@ def _texts(questions: Sequence[GoldQuestion], name: str) -> tuple[list[str], lis
 def _identity(config: Predict, dev_sha256: str, may_be_null: bool) -> dict[str, Any]:
     """Everything that the predictions depend on, for predict.json."""
     kept = {k: v for k, v in asdict(config).items() if k not in NOT_IDENTITY}
+    dtype = exported_dtype(config.model) if is_exported(config.model) else config.dtype
     return {
         **kept,
+        "dtype": dtype,
         "model_sha256": model_sha256(config.model),
         "max_answer_length": config.rules.max_answer_length,
+        "max_query_length": config.rules.max_query_length,
         "dev_sha256": dev_sha256,
         "answers_may_be_null": may_be_null,
-        "protocol_signature": f"{config.rules.signature()},dtype={config.dtype}",
+        "protocol_signature": f"{config.rules.signature()},dtype={dtype}",
     }
 
 

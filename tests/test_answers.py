@@ -1,5 +1,7 @@
 """Logits to answers under both protocols: by hand, and against nested loops."""
 
+import sys
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -129,13 +131,14 @@ def test_the_spans_of_an_answer_are_a_sequence():
 
 def test_a_protocol_says_all_that_counts():
     assert Protocol().signature() == (
-        "run_qa,len=384,stride=128,query=64,answer=30,nbest=20,null=0.0"
+        "run_qa,len=384,stride=128,query=None,answer=30,nbest=20,null=0.0"
     )
     farm = Protocol(name="farm", doc_stride=100, n_best_size=1, null_score_diff_threshold=-1.5)
     assert farm.signature() == "farm,len=384,stride=100,query=64,answer=1000,nbest=1,null=-1.5"
-    rule = WindowRule(max_seq_length=384, doc_stride=100, max_query_length=64, stride_is="step")
+    given = {"stride_is": "step", "strip_questions": False, "answers_end": "next"}
+    rule = WindowRule(max_seq_length=384, doc_stride=100, max_query_length=64, **given)
     assert farm.window_rule == rule
-    assert Protocol().window_rule == WindowRule()
+    assert Protocol().window_rule == WindowRule(max_query_length=sys.maxsize)
     assert Protocol(max_answer_length=1).max_answer_length == 1
 
 
@@ -155,12 +158,14 @@ def test_a_context_without_tokens_is_answered_by_nothing():
         assert (empty[0][0].text, empty[0][0].no_answer_probability) == ("", 1.0)
 
 
-def test_a_token_of_no_width_is_no_answer():
+def test_a_token_of_no_width_is_no_answer_for_run_qa_and_an_empty_one_for_farm():
+    """Haystack ranks such a span with the others and gives its text, ""."""
     only = window(0, 0, 3)
     only.offsets[1] = [4, 4]
     logits = [logits_of(7, -20, s4=5, e4=5, s3=1, e3=1)]
-    for name in ("run_qa", "farm"):
-        assert answers_of([only], logits, Protocol(name=name))[0][0].text != ""
+    for name, empty in (("run_qa", False), ("farm", True)):
+        answer = answers_of([only], logits, Protocol(name=name))[0][0]
+        assert (answer.text == "", answer.null_odds < 0) == (empty, True)
 
 
 LOGIT = st.sampled_from([-2.0, -1.0, -0.5, 0.0, 0.5, 1.0]) | st.floats(-4, 4, width=32)

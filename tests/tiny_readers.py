@@ -38,11 +38,11 @@ def roberta_tokenizer():
     return RobertaTokenizer(vocab=vocab, merges=[])
 
 
-def save_bert(folder, *, head=True, seed=0):
+def save_bert(folder, *, head=True, seed=0, positions=64):
     """A BERT reader, or without its span head."""
     tokenizer = bert_tokenizer()
     torch.manual_seed(seed)
-    config = BertConfig(vocab_size=len(tokenizer), max_position_embeddings=64, **SIZES)
+    config = BertConfig(vocab_size=len(tokenizer), max_position_embeddings=positions, **SIZES)
     (BertForQuestionAnswering if head else BertModel)(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder

@@ -49,8 +49,11 @@ def load_config(name: str | Path) -> Any:
     """
     from transformers import AutoConfig
 
+    folder = model_folder(name)
+    if not (folder / "config.json").is_file():
+        raise FileNotFoundError(f"{name}: no config.json in this folder, so no model")
     with damage_named(name, "configuration"):
-        return AutoConfig.from_pretrained(model_folder(name))
+        return AutoConfig.from_pretrained(folder)
 
 
 def load_model(

@@ -68,7 +68,8 @@ def model_sha256(name: str | Path) -> str:
         FileNotFoundError: nothing of that name, or no weights in it.
     """
     folder = model_folder(name)
-    weights = sorted(folder.glob("model*.safetensors")) or sorted(folder.glob("pytorch_model*.bin"))
+    kinds = ("model*.safetensors", "pytorch_model*.bin", "model.onnx")
+    weights = next((found for kind in kinds if (found := sorted(folder.glob(kind)))), [])
     if not weights:
         raise FileNotFoundError(f"{name}: no model.safetensors in it")
     digest = hashlib.sha256()

@@ -9,6 +9,7 @@ import numpy as np
 from eval.benches.plain import plain_run_qa
 from eval.benches.timing import Comparison, take_turns
 from eval.reading.answers import Answer, choose_answers
+from eval.reading.exported import exported_dtype, is_exported
 from eval.reading.protocol import Protocol
 from eval.reading.reader import Reader
 from eval.reading.spans import FloatArray, WindowSpans, find_spans
@@ -25,8 +26,12 @@ PARTS = 5
 def compare_predicting(model: str, gold: Sequence[GoldQuestion]) -> Iterator[Comparison]:
     """Predict both ways: windows sorted by length, against input order padded to 384 in fp32."""
     exact = Reader.load(model, device="cpu")
-    brief = Reader.load(model, device="cpu", dtype="bfloat16")
-    seconds: dict[str, list[float]] = {"plain": [], "float32": [], "bfloat16": []}
+    readers = {"float32": exact}
+    if is_exported(model):
+        readers = {exported_dtype(model): exact}
+    else:
+        readers["bfloat16"] = Reader.load(model, device="cpu", dtype="bfloat16")
+    seconds: dict[str, list[float]] = {"plain": [], **{name: [] for name in readers}}
     texts: dict[str, list[str]] = {name: [] for name in seconds}
     parts = [gold[part::PARTS] for part in range(PARTS)]
     for questions, contexts in map(_texts, parts):
@@ -36,13 +41,13 @@ def compare_predicting(model: str, gold: Sequence[GoldQuestion]) -> Iterator[Com
         found = plain_run_qa(cut.windows, logits, contexts, exact.protocol, True)
         seconds["plain"].append(time.perf_counter() - start)
         texts["plain"] += [answer["text"] for answer in found]
-        for name, reader in (("float32", exact), ("bfloat16", brief)):
+        for name, reader in readers.items():
             start = time.perf_counter()
             texts[name] += [answer.text for answer in reader.read(questions, contexts)]
             seconds[name].append(time.perf_counter() - start)
     asked = [question for part in parts for question in part]
     plain_score = _score(asked, texts["plain"])
-    for name in ("float32", "bfloat16"):
+    for name in readers:
         pairs = zip(texts["plain"], texts[name], strict=True)
         others = sum(one != other for one, other in pairs)
         note = (
@@ -55,7 +60,7 @@ def compare_predicting(model: str, gold: Sequence[GoldQuestion]) -> Iterator[Com
 
 def compare_answers(model: str, gold: Sequence[GoldQuestion], repeats: int) -> Comparison:
     """Turn the logits of all windows into answers with n-best lists: arrays against loops."""
-    reader = Reader.load(model, device="cpu", dtype="bfloat16")
+    reader = Reader.load(model, device="cpu", dtype="float32" if is_exported(model) else "bfloat16")
     questions, contexts = _texts(gold)
     windows = cut_windows(
         reader.tokenizer, questions, contexts, reader.protocol.window_rule

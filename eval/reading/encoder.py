@@ -99,10 +99,11 @@ def encoder_of(model: Any) -> Any:
 def head_of(model: Any) -> Any:
     """Give the linear layer that makes start and end logits, or None.
 
-    Its name is `qa_outputs`; ModernBERT's is `classifier`.
+    Its name is `qa_outputs`; ModernBERT's is `classifier`, as that of models that sort texts is.
     """
+    reads = type(model).__name__.endswith("ForQuestionAnswering")
     for name in ("qa_outputs", "classifier"):
-        head = getattr(model, name, None)
+        head = getattr(model, name, None) if reads else None
         if getattr(head, "out_features", None) == 2:
             return head
     return None

@@ -1,5 +1,6 @@
 """The two protocols that published SQuAD scores were made by, with every setting that counts."""
 
+import sys
 from dataclasses import dataclass
 from typing import Literal
 
@@ -8,6 +9,7 @@ import numpy as np
 from eval.reading.windows import WindowRule
 
 DEFAULT_ANSWER_LENGTH = {"run_qa": 30, "farm": 1000}
+FARM_QUERY_LENGTH = 64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,12 +25,14 @@ class Protocol:
     QuestionAnsweringHead.
     Differs: padding is never among the best starts and ends; equal logits go to the earlier token;
     where run_qa would answer the literal "empty" for want of a span, the answer is "".
+    A stock Haystack 1.26 gives other answers than farm: it ranks by confidence.
     """
 
     name: Literal["run_qa", "farm"] = "run_qa"
     max_seq_length: int = 384
     doc_stride: int = 128
-    max_query_length: int = 64
+    max_query_length: int | None = None
+    """In tokens; None for the protocol's own: no limit for run_qa, 64 for farm."""
     max_answer_length: int | None = None
     """Longest answer, in tokens; None for the protocol's own: 30 for run_qa, 1,000 for farm."""
     n_best_size: int = 20
@@ -38,8 +42,11 @@ class Protocol:
     def __post_init__(self) -> None:
         if self.max_answer_length is None:
             object.__setattr__(self, "max_answer_length", DEFAULT_ANSWER_LENGTH[self.name])
-        for name in ("max_answer_length", "n_best_size"):
-            if getattr(self, name) < 1:
+        if self.max_query_length is None and self.name == "farm":
+            object.__setattr__(self, "max_query_length", FARM_QUERY_LENGTH)
+        for name in ("max_answer_length", "max_query_length", "n_best_size"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
                 raise ValueError(f"{name} {getattr(self, name)}: must be at least 1")
         if not np.isfinite(self.null_score_diff_threshold):
             raise ValueError("null_score_diff_threshold: must be a finite number")
@@ -51,8 +58,10 @@ class Protocol:
         return WindowRule(
             max_seq_length=self.max_seq_length,
             doc_stride=self.doc_stride,
-            max_query_length=self.max_query_length,
+            max_query_length=self.max_query_length or sys.maxsize,
             stride_is="overlap" if self.name == "run_qa" else "step",
+            strip_questions=self.name == "run_qa",
+            answers_end="own" if self.name == "run_qa" else "next",
         )
 
     def null_wins(self, null_odds: float) -> bool:

@@ -1,6 +1,6 @@
 """A reader: a checkpoint with a span head, its tokenizer and a protocol, asked in batches."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -19,6 +19,8 @@ from augment.base.checkpoints import (
 from augment.base.command import UsageError
 from augment.base.models import Device, pick_device
 from eval.reading.answers import Answer, Span, choose_answers
+from eval.reading.encoder import positions_of
+from eval.reading.exported import is_exported, load_exported
 from eval.reading.protocol import Protocol
 from eval.reading.pruned import is_pruned, load_pruned
 from eval.reading.spans import WindowSpans, find_spans
@@ -47,7 +49,8 @@ class Reader:
     """
 
     model: Any
-    """A transformers model that gives `start_logits` and `end_logits`, in eval mode."""
+    """A transformers model that gives `start_logits` and `end_logits`, in eval mode, or an
+    `ExportedReader`, which is called alike."""
     tokenizer: Any
     """Its fast tokenizer."""
     protocol: Protocol = field(default_factory=Protocol)
@@ -69,12 +72,18 @@ class Reader:
     ) -> "Reader":
         """Load a checkpoint by its folder or hub id, or the one that ships as `embedded`.
 
+        What `distill.export` made of one is loaded as well, by its folder.
+
         Raises:
             ValueError: no span head, no fast tokenizer, or fewer positions than the windows have.
             OSError: nothing of that name, or no safetensors (see `allow_bin`).
         """
-        tokenizer, model = load_checkpoint(find_reader(name), dtype=dtype, allow_bin=allow_bin)
-        reader = cls(model.to(pick_device(device)), tokenizer, protocol or Protocol(), batch_size)
+        if is_exported(name):
+            tokenizer, model = load_exported(name, device=device, dtype=dtype)
+        else:
+            tokenizer, model = load_checkpoint(find_reader(name), dtype=dtype, allow_bin=allow_bin)
+            model = model.to(pick_device(device))
+        reader = cls(model, tokenizer, protocol or Protocol(), batch_size)
         reader.check_length()
         return reader
 
@@ -85,18 +94,26 @@ class Reader:
         return self.answer_many([(question, context)], n_best, may_be_null=may_be_null)[0]
 
     def answer_many(
-        self, pairs: Sequence[tuple[str, str]], n_best: int = 1, *, may_be_null: bool = True
+        self,
+        pairs: Iterable[tuple[str, str] | Mapping[str, str]],
+        n_best: int = 1,
+        *,
+        may_be_null: bool = True,
     ) -> list[Answer]:
         """Answer (question, context) pairs, in their order.
 
         Args:
-            pairs: any number; they share batches.
+            pairs: any number, also of {"question": ..., "context": ...}; they share batches.
             n_best: spans to give with each answer.
             may_be_null: whether 'no answer' may be given.
+
+        Raises:
+            ValueError: a pair that is none, or a question or context that is no text.
         """
         if not 1 <= n_best <= self.protocol.n_best_size:
             raise ValueError(f"n_best {n_best}: must be 1 to {self.protocol.n_best_size}")
-        questions, contexts = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
+        taken = [_pair(number, pair) for number, pair in enumerate(pairs)]
+        questions, contexts = [pair[0] for pair in taken], [pair[1] for pair in taken]
         answers = self.read(questions, contexts, may_be_null=may_be_null)
         return [answer._replace(spans=_different(answer.spans, n_best)) for answer in answers]
 
@@ -113,8 +130,11 @@ class Reader:
         Under `torchrun` the windows are split among the processes and every process gets all
         answers.
         """
-        if not questions:
+        if not len(questions):
             return []
+        for what, texts in (("question", questions), ("context", contexts)):
+            for number, text in enumerate(texts):
+                _check_text(f"{what} {number}", text)
         cut = cut_windows(self.tokenizer, questions, contexts, self.protocol.window_rule)
         spans = WindowSpans.empty(len(cut.windows), self.protocol.n_best_size)
         for rows, found in self._find(cut, progress):
@@ -156,7 +176,7 @@ class Reader:
     def check_length(self) -> None:
         """Stop when the windows are longer than the model's positions."""
         limits = (
-            getattr(self.model.config, "max_position_embeddings", None),
+            positions_of(self.model.config),
             getattr(self.tokenizer, "model_max_length", None),
         )
         limit = min((limit for limit in limits if limit), default=None)
@@ -208,6 +228,34 @@ def load_checkpoint(name: str | Path, *, dtype: Dtype, allow_bin: bool) -> tuple
         name, missing, "it is no reader yet; name a checkpoint that was fine-tuned on SQuAD"
     )
     return tokenizer, model
+
+
+def _pair(number: int, pair: Any) -> tuple[str, str]:
+    """Take a question and its context apart."""
+    if isinstance(pair, Mapping) and {"question", "context"} <= pair.keys():
+        return pair["question"], pair["context"]
+    if isinstance(pair, Sequence) and not isinstance(pair, str) and len(pair) == 2:
+        return pair[0], pair[1]
+    raise ValueError(
+        f'pair {number} is {pair!r:.60}; give (question, context) or {{"question": ..., '
+        '"context": ...}'
+    )
+
+
+def _check_text(what: str, text: Any) -> None:
+    """See that a tokenizer can take a text.
+
+    Raises:
+        ValueError: it is no string, or holds half a character.
+    """
+    if not isinstance(text, str):
+        raise ValueError(f"{what} is {text!r:.60}, not a text")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(
+            f"{what}: a lone surrogate at character {error.start} of {text!r:.60}"
+        ) from error
 
 
 def process_rank() -> tuple[int, int]:

@@ -71,8 +71,10 @@ def find_spans(
     for index, window in enumerate(windows):
         context[index, window.context_start : window.context_end] = True
         offsets[index, window.context_start : window.context_end] = window.offsets
-    choose = _pairs_of_best if protocol.name == "run_qa" else _best_end_of_each_start
-    first, last, score = choose(starts, ends, context, offsets, protocol)
+    if protocol.name == "run_qa":
+        first, last, score = _pairs_of_best(starts, ends, context, offsets, protocol)
+    else:
+        first, last, score = _best_end_of_each_start(starts, ends, context, protocol)
     order = largest(score, protocol.n_best_size)
     first, last = np.take_along_axis(first, order, axis=1), np.take_along_axis(last, order, axis=1)
     return WindowSpans(
@@ -149,7 +151,6 @@ def _best_end_of_each_start(
     starts: FloatArray,
     ends: FloatArray,
     context: NDArray[np.bool_],
-    offsets: IntArray,
     protocol: Protocol,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], FloatArray]:
     """farm: the best span of all; for the n-best list, of each start its best end.
@@ -157,7 +158,6 @@ def _best_end_of_each_start(
     The largest end logit within `max_answer_length` tokens is found by doubling: a range of
     2 w tokens is two ranges of w.
     """
-    context = context & (offsets[:, :, 0] < offsets[:, :, 1])
     starts = np.where(context, starts, np.float32(-np.inf))
     best = np.where(context, ends, np.float32(-np.inf))
     length = ends.shape[1]

@@ -33,6 +33,12 @@ class WindowRule:
     stride_is: Literal["overlap", "step"] = "overlap"
     """`overlap`: tokens that neighbouring windows share (run_qa, and training here).
     `step`: tokens between the starts of neighbouring windows (farm)."""
+    strip_questions: bool = True
+    """Drop white space before a question (run_qa). To a byte-level tokenizer it is tokens."""
+    answers_end: Literal["own", "next"] = "own"
+    """`own`: where the answer's last token ends (run_qa, and training here). `next`: where the
+    token after it starts, stripped of white space (farm): with what the tokenizer dropped between;
+    a span of white space alone is empty."""
 
     def __post_init__(self) -> None:
         for name in ("max_seq_length", "doc_stride", "max_query_length"):
@@ -99,15 +105,18 @@ def cut_windows(
 
     Args:
         tokenizer: a fast tokenizer that puts its class token first.
-        questions, contexts: one of each for every row. White space before a question is
-            dropped, as run_qa does.
+        questions, contexts: one of each for every row.
 
     Raises:
         ValueError: a tokenizer that cannot do it, or a rule whose windows cannot move on.
     """
     layout = _PairLayout.of(tokenizer)
-    asked = _tokenize_distinct(tokenizer, [text.lstrip() for text in questions])
+    if rule.strip_questions:
+        questions = [text.lstrip() for text in questions]
+    asked = _tokenize_distinct(tokenizer, questions)
     tokenized = _tokenize_distinct(tokenizer, contexts)
+    if rule.answers_end == "next":
+        tokenized = _ended_at_next(contexts, tokenized)
     longest = min(max((len(ids) for ids, _ in asked), default=0), rule.max_query_length)
     rule.step(rule.max_seq_length - layout.num_special - longest)
     windows: list[Window] = []
@@ -219,6 +228,27 @@ class _PairLayout:
             types = np.repeat(np.array(self.types, np.int32), [len(piece) for piece in pieces])
         context_start = len(before) + len(question) + len(between)
         return Window(row, np.concatenate(pieces), types, context_start, offsets)
+
+
+def _ended_at_next(
+    contexts: Sequence[str], tokenized: Sequence[tuple[IntArray, IntArray]]
+) -> list[tuple[IntArray, IntArray]]:
+    """Let each token end where the next one starts, without white space; equal contexts once."""
+    moved: dict[str, tuple[IntArray, IntArray]] = {}
+    for context, (ids, offsets) in zip(contexts, tokenized, strict=True):
+        if context in moved or not len(ids):
+            moved.setdefault(context, (ids, offsets))
+            continue
+        places = np.arange(len(context))
+        solid = np.array([not letter.isspace() for letter in context])
+        after_last = np.maximum.accumulate(np.where(solid, places + 1, 0))
+        after_last = np.concatenate([[0], after_last])  # of the text before a place
+        firsts = np.where(solid, places, len(context))[::-1]
+        from_place = np.append(np.minimum.accumulate(firsts)[::-1], len(context))
+        starts, next_starts = offsets[:, 0], np.append(offsets[1:, 0], len(context))
+        bounds = from_place[starts], after_last[next_starts]
+        moved[context] = ids, np.stack(bounds, axis=1).astype(np.int32)
+    return [moved[context] for context in contexts]
 
 
 def _tokenize_distinct(tokenizer: Any, texts: Sequence[str]) -> list[tuple[IntArray, IntArray]]:

@@ -116,3 +116,10 @@ def _checked_questions(squad: SquadSet) -> Iterator[GoldQuestion]:
             yield GoldQuestion(
                 question.id, question.text, paragraph.context, texts, question.is_impossible
             )
+
+
+def spread(gold: list[GoldQuestion], number: int | None) -> list[GoldQuestion]:
+    """Take `number` questions evenly spread over a set; all of them where there are no more."""
+    if number is None or number >= len(gold):
+        return gold
+    return [gold[index * len(gold) // number] for index in range(number)]

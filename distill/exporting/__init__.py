@@ -1,0 +1,1 @@
+"""A reader as a graph for another runtime: writing, checking, measuring it."""
