@@ -146,13 +146,12 @@ def test_the_tree_in_readme_is_the_tree() -> None:
             told.append(f"{package}/{name}/")
         else:
             told += [f"{package}/{file}" for file in line.split() if file.endswith(".py")]
-    folders = {path.parent for path in FILES} | {
-        ROOT / "augment/embedded",
-        ROOT / "distill/recipes",
+    folders = {
+        path.parent for name in ORDER for path in (ROOT / name).glob("*/*") if path.is_file()
     }
     found = [
         *(f"{name}/" for name in (*ORDER, "data_cards", "tests")),
-        *(f"{path.relative_to(ROOT)}/" for path in folders if path.parent != ROOT),
+        *(f"{path.relative_to(ROOT)}/" for path in folders if path.name != "__pycache__"),
         *(str(path.relative_to(ROOT)) for path in FILES if path.parent.parent == ROOT),
     ]
     found = [name for name in found if not name.endswith("__init__.py")]
