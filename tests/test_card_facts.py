@@ -32,7 +32,13 @@ def section(folder: Path, title: str) -> str:
 def build_from(source: Path | str, glove_file: Path, out: Path, **flags: Any) -> Path:
     build(
         BuildConfig(
-            train=str(source), out=out, mlm="none", glove=str(glove_file), num_workers=1, **flags
+            train=str(source),
+            out=out,
+            mlm="none",
+            glove=str(glove_file),
+            num_workers=1,
+            allow_unchanged=True,
+            **flags,
         )
     )
     return out

@@ -113,7 +113,10 @@ def test_broken_files(
 @pytest.mark.parametrize(("names", "number"), [(["a.txt", "b.txt"], 2), (["a.bin"], 0)])
 def test_archives_with_other_than_one_text(tmp_path: Path, names: list[str], number: int) -> None:
     path = zipped(tmp_path / "several.zip", *names)
-    with pytest.raises(ValueError, match=rf"several\.zip: .*{number} text files in it\); .*unpack"):
+    said = r"a\.txt, b\.txt" if number else "none"
+    with pytest.raises(
+        ValueError, match=rf"several\.zip: {number} text files in it \({said}\); unpack"
+    ):
         load_vectors(path, tmp_path / "cache")
 
 
