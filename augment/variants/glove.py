@@ -232,10 +232,8 @@ def _open(path: Path) -> Iterator[Iterable[bytes]]:
         with zipfile.ZipFile(path) as archive:
             names = [name for name in archive.namelist() if name.endswith(".txt")]
             if len(names) != 1:
-                listed = ", ".join(names) or "none"
-                raise SeveralFiles(
-                    f"{path}: {len(names)} text files in it ({listed}); unpack it and pass one of them"
-                )
+                found = f"{len(names)} text files in it ({', '.join(names) or 'none'})"
+                raise SeveralFiles(f"{path}: {found}; unpack it and pass one of them")
             with archive.open(names[0]) as member:
                 yield io.BufferedReader(member, 1 << 20)  # type: ignore[type-var]
     else:
