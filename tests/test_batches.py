@@ -95,6 +95,7 @@ def test_a_batch_is_what_the_tokenizer_pads(features):
 def test_micro_batches_are_the_steps_rows(features):
     whole = Batches(features, 4, 4, 1, seed=3)
     parts = Batches(features, 4, 4, 2, seed=3)
+    assert len(whole) == 4
     assert len(parts) == 2 * len(whole)
     for step in range(4):
         split = [parts.step_rows(step)[part::2] for part in range(2)]

@@ -64,7 +64,8 @@ def _ask(
 
 def by_protocol(reader: Reader, name: Literal["run_qa", "farm"]) -> Reader:
     """Give the same reader with another protocol; its windows keep their length."""
-    protocol = replace(reader.protocol, name=name, max_answer_length=None)
+    own = {"max_answer_length": None, "max_query_length": None}  # the new protocol's
+    protocol = replace(reader.protocol, name=name, **own)
     return replace(reader, protocol=protocol, counts={})
 
 
