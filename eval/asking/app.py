@@ -64,8 +64,9 @@ def _ask(
 
 def by_protocol(reader: Reader, name: Literal["run_qa", "farm"]) -> Reader:
     """Give the same reader with another protocol; its windows keep their length."""
-    own = {"max_answer_length": None, "max_query_length": None}  # the new protocol's
-    protocol = replace(reader.protocol, name=name, **own)
+    protocol = replace(
+        reader.protocol, name=name, max_answer_length=None, max_query_length=None
+    )  # None: the new protocol's own
     return replace(reader, protocol=protocol, counts={})
 
 
