@@ -329,7 +329,7 @@ def test_a_set_without_matplotlib_has_a_card_without_pictures(
     out = tmp_path / "plain"
     build(BuildConfig(train=str(train), out=out, mlm="none", glove=str(glove_file), num_workers=1))
     said = capsys.readouterr().err
-    assert "the card goes without its picture: pictures need matplotlib; install" in said
+    assert "the card goes without its picture: pictures need matplotlib: in the project" in said
     assert not (out / "words.svg").exists()
     assert "words.svg" not in (out / "README.md").read_text()
     check(out)
@@ -341,5 +341,5 @@ def test_a_set_without_matplotlib_has_a_card_without_pictures(
 
 def test_pictures_need_matplotlib(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    with pytest.raises(UsageError, match="install the `plots` extra"):
+    with pytest.raises(UsageError, match=r"pip install -e '\.\[plots\]' -c constraints"):
         draw_set(read_manifest(out))

@@ -42,7 +42,8 @@ def drawing(name: str, size: tuple[float, float]) -> Iterator[Any]:
         from matplotlib.figure import Figure
     except ImportError as error:
         raise UsageError(
-            "pictures need matplotlib; install the `plots` extra: pip install 'twentyfold[plots]'"
+            "pictures need matplotlib: in the project's folder, "
+            "pip install -e '.[plots]' -c constraints.txt"
         ) from error
     with matplotlib.rc_context({"svg.hashsalt": name, "svg.fonttype": "none"}):
         yield Figure(figsize=size, layout="constrained")

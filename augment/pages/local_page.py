@@ -48,7 +48,8 @@ def import_gradio() -> Any:
         import gradio
     except ImportError as error:
         raise UsageError(
-            "a page needs Gradio; install the `ui` extra: pip install 'twentyfold[ui]'"
+            "a page needs Gradio: in the project's folder, "
+            "pip install -e '.[ui]' -c constraints.txt"
         ) from error
     return gradio
 

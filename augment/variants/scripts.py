@@ -86,7 +86,7 @@ def check_language(language: str) -> None:
     except ImportError as error:
         raise ValueError(
             f"--language {language}: words of other languages than English need more packages: "
-            "pip install 'twentyfold[languages]'"
+            "in the project's folder, pip install -e '.[languages]' -c constraints.txt"
         ) from error
     if not known:
         print(

@@ -21,7 +21,8 @@ def require_matplotlib() -> None:
         import matplotlib.figure  # noqa: F401
     except ImportError as error:
         raise UsageError(
-            "pictures need matplotlib; install the `plots` extra: pip install 'twentyfold[plots]'"
+            "pictures need matplotlib: in the project's folder, "
+            "pip install -e '.[plots]' -c constraints.txt"
         ) from error
 
 
