@@ -21,13 +21,12 @@ import tyro
 
 from augment.base.command import UsageError, run, to_json, versions
 from augment.base.models import Device, model_sha256, pick_device, shown_name
-from augment.base.paragraphs import raise_faults
 from augment.squad import DEV_PART, Part
 from eval.reading.answers import Answer, Span
 from eval.reading.exported import exported_dtype, is_exported
 from eval.reading.protocol import Protocol
 from eval.reading.reader import Dtype, Reader, find_reader, process_rank
-from eval.scoring.gold import GoldQuestion, read_gold
+from eval.scoring.gold import read_gold, texts_to_read
 from eval.scoring.submission import PREDICT_CONFIG, write_whole
 
 __all__ = ["Answer", "Predict", "Protocol", "Reader", "Span", "main", "predict"]
@@ -104,7 +103,7 @@ def predict(config: Predict) -> dict[str, str]:
     config = replace(config, model=find_reader(config.model))
     with _processes(config.device):
         questions, dev_sha256 = read_gold(config.dev, config.part)
-        asked, contexts = _texts(questions, config.dev)
+        asked, contexts = texts_to_read(questions, config.dev)
         may_be_null = any(question.may_be_null for question in questions)
         if process_rank()[0] == 0:
             _probe(config.out)
@@ -128,17 +127,6 @@ def predict(config: Predict) -> dict[str, str]:
             _write(config, files, {**identity, "counts": reader.counts})
             print(f"{config.out}: {len(predictions)} questions predicted")
         return predictions
-
-
-def _texts(questions: Sequence[GoldQuestion], name: str) -> tuple[list[str], list[str]]:
-    faults = [
-        f"question {question.id}: no {what}"
-        for question in questions
-        for what, text in (("question text", question.text), ("context", question.context))
-        if text is None
-    ]
-    raise_faults(name, faults, "predicting needs both; mend the data set")
-    return [q.text or "" for q in questions], [q.context or "" for q in questions]
 
 
 def _identity(config: Predict, dev_sha256: str, may_be_null: bool) -> dict[str, Any]:

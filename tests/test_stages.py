@@ -496,6 +496,13 @@ def impossible_questions_in_squad_1(tmp_path, data):
     return job(recipe, tmp_path / "out", data, dev=data), "questions without an answer"
 
 
+def a_dev_question_without_text(tmp_path, data):
+    teacher = tiny_distil.bert(tmp_path / "teacher")
+    dev = tmp_path / "dev.json"
+    dev.write_text(Path(data).read_text().replace('"question": "who sat ?", ', "", 1))
+    return job(two_stages(teacher), tmp_path / "out", data, dev=str(dev)), "q0a: no question text"
+
+
 def no_such_teacher(tmp_path, data):
     return job(two_stages("./teacher"), tmp_path / "out", data), "teacher: no such model folder"
 
@@ -522,6 +529,7 @@ def foreign_folder(tmp_path, data):
         no_tokenizer,
         no_dev_set,
         impossible_questions_in_squad_1,
+        a_dev_question_without_text,
         no_such_teacher,
         foreign_folder,
     ],

@@ -1,6 +1,7 @@
 """Parameter groups, schedule, checkpoints, GPUs; and that scoring does not switch dropout off."""
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -108,6 +109,22 @@ def test_several_gpus_want_torchrun(monkeypatch):
     with pytest.raises(UsageError, match=r"Tesla V100 \(sm_70\).*CUDA 12.6"):
         check_gpus(gpu)
     check_gpus(CPU)
+
+
+def test_a_dev_score_is_over_the_questions_that_the_scorer_reads(tmp_path):
+    """A scorer looks at texts alone: an answer with a wrong place is scored, not left out."""
+    data = Path(tiny_distil.rows(tmp_path / "dev.json"))
+    data.write_text(data.read_text().replace('"answer_start": ', '"answer_start": 1', 1))
+    teacher = tiny_distil.bert(tmp_path / "teacher")
+    recipe, asked = two_stages(teacher), {"dev": str(data), "dev_steps": 2, "dev_limit": 2}
+    run = job(recipe, tmp_path / "out", str(data), **asked)
+    scores = DevScore(
+        AutoModelForQuestionAnswering.from_pretrained(teacher),
+        AutoTokenizer.from_pretrained(teacher),
+        run,
+    )
+    assert [q.id for q in scores.gold] == ["q0a", "q0b", "q1a", "q1b"]  # of two paragraphs
+    assert scores.gold[0].answers == ("sat",)
 
 
 def test_dropout_is_on_after_a_dev_score(tmp_path):

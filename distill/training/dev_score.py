@@ -2,18 +2,18 @@
 
 import os
 from contextlib import nullcontext
-from dataclasses import asdict
+from itertools import groupby, islice
 from typing import Any
 
 import torch
 from transformers import TrainerCallback
 
-from augment.squad import SquadSet, read_squad
 from distill.recipes import Recipe
 from distill.training.job import Job
 from eval.predict import Predict, predict
 from eval.reading.protocol import Protocol
 from eval.reading.reader import Reader
+from eval.scoring.gold import GoldQuestion, read_gold, texts_to_read
 from eval.squad_v1 import SquadV1
 from eval.squad_v1 import score as score_v1
 from eval.squad_v1 import score_files as score_v1_files
@@ -31,11 +31,11 @@ def protocol_of(recipe: Recipe) -> Protocol:
     )
 
 
-def score(squad_set: SquadSet, predictions: dict[str, str], metric: str) -> dict[str, Any]:
+def score(gold: list[GoldQuestion], predictions: dict[str, str], metric: str) -> dict[str, Any]:
     """Give the figures under the names of the metric."""
     if metric == "squad_v1":
-        return score_v1(squad_set, predictions).as_dict()
-    return score_v2(squad_set, predictions).as_dict()
+        return score_v1(gold, predictions).as_dict()
+    return score_v2(gold, predictions).as_dict()
 
 
 class DevScore(TrainerCallback):  # type: ignore[misc]
@@ -52,28 +52,26 @@ class DevScore(TrainerCallback):  # type: ignore[misc]
         self.steps = job.dev_steps
         self.place = job.place
         self.metric = job.recipe.score
-        dev = read_squad(job.dev, **asdict(job.dev_part), on_bad_answer="drop")
-        self.squad_set = dev.limit(job.dev_limit)
+        paragraphs = groupby(read_gold(job.dev, job.dev_part)[0], lambda q: q.context)
+        self.gold = [q for _, asked in islice(paragraphs, job.dev_limit) for q in asked]
         self.reader = Reader(student, tokenizer, protocol_of(job.recipe))
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Score, when it is time."""
         if state.global_step % self.steps and state.global_step != state.max_steps:
             return
-        asked = [(p.context, q) for p in self.squad_set.paragraphs for q in p.questions]
         training = self.student.training
         self.student.eval()
         try:
             with self._autocast():
                 answers = self.reader.read(
-                    [question.text for _, question in asked],
-                    [context for context, _ in asked],
-                    may_be_null=any(question.is_impossible for _, question in asked),
+                    *texts_to_read(self.gold, "the dev set"),
+                    may_be_null=any(question.may_be_null for question in self.gold),
                 )
         finally:
             self.student.train(training)
-        predictions = {q.id: a.text for (_, q), a in zip(asked, answers, strict=True)}
-        found = score(self.squad_set, predictions, self.metric)
+        predictions = {q.id: a.text for q, a in zip(self.gold, answers, strict=True)}
+        found = score(self.gold, predictions, self.metric)
         kept = ("exact", "f1", "exact_match", "HasAns_f1", "NoAns_f1")
         should_log = control.should_log  # an entry of ours must not take the loss's place
         self.trainer.log({f"dev_{k}": found[k] for k in kept if k in found})

@@ -20,7 +20,7 @@ from distill.prune.masks import block_grid
 from distill.recipes import PruningStage, Stage
 from distill.training.job import Job, launch_rank
 from eval.reading.encoder import layers_of, parts_of, positions_of
-from eval.scoring.gold import read_gold
+from eval.scoring.gold import gold_answers, read_gold, texts_to_read
 
 
 class Teachers:
@@ -149,9 +149,9 @@ def _check_dev(job: Job) -> None:
     """See that the dev set is there and fits the recipe's score, before the training."""
     if job.dev is None:
         return
-    without = [
-        question.id for question in read_gold(job.dev, job.dev_part)[0] if not question.answers
-    ]
+    gold = read_gold(job.dev, job.dev_part)[0]
+    texts_to_read(gold, job.dev)
+    without = [qid for qid, answers in gold_answers(gold, job.dev).items() if not answers]
     if without and job.recipe.score == "squad_v1":
         raise UsageError(
             f"{job.dev}: {len(without)} questions without an answer, such as {without[0]}; "

@@ -14,7 +14,7 @@ from eval.reading.protocol import Protocol
 from eval.reading.reader import Reader
 from eval.reading.spans import FloatArray, WindowSpans, find_spans
 from eval.reading.windows import Window, cut_windows
-from eval.scoring.gold import GoldQuestion
+from eval.scoring.gold import GoldQuestion, texts_to_read
 from eval.squad_v1 import percent
 from eval.squad_v2 import question_scores
 
@@ -34,7 +34,8 @@ def compare_predicting(model: str, gold: Sequence[GoldQuestion]) -> Iterator[Com
     seconds: dict[str, list[float]] = {"plain": [], **{name: [] for name in readers}}
     texts: dict[str, list[str]] = {name: [] for name in seconds}
     parts = [gold[part::PARTS] for part in range(PARTS)]
-    for questions, contexts in map(_texts, parts):
+    for part in parts:
+        questions, contexts = texts_to_read(part, "the dev set")
         start = time.perf_counter()
         cut = cut_windows(exact.tokenizer, questions, contexts, exact.protocol.window_rule)
         logits = unpadded(cut.windows, plain_logits(exact, cut.windows))
@@ -61,7 +62,7 @@ def compare_predicting(model: str, gold: Sequence[GoldQuestion]) -> Iterator[Com
 def compare_answers(model: str, gold: Sequence[GoldQuestion], repeats: int) -> Comparison:
     """Turn the logits of all windows into answers with n-best lists: arrays against loops."""
     reader = Reader.load(model, device="cpu", dtype="float32" if is_exported(model) else "bfloat16")
-    questions, contexts = _texts(gold)
+    questions, contexts = texts_to_read(gold, "the dev set")
     windows = cut_windows(
         reader.tokenizer, questions, contexts, reader.protocol.window_rule
     ).windows
@@ -144,10 +145,6 @@ def _by_length(windows: Sequence[Window], batch_size: int) -> Iterator[Any]:
     order = np.argsort([-len(window) for window in windows], kind="stable")
     for start in range(0, len(order), batch_size):
         yield order[start : start + batch_size]
-
-
-def _texts(gold: Sequence[GoldQuestion]) -> tuple[list[str], list[str]]:
-    return [question.text or "" for question in gold], [q.context or "" for q in gold]
 
 
 def _score(gold: Sequence[GoldQuestion], texts: Sequence[str]) -> str:

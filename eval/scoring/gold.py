@@ -38,7 +38,8 @@ class GoldQuestion:
 
 
 Dataset = SquadSet | Mapping[str, Any] | Sequence[Any]
-"""What the scorers take: a `SquadSet`, a parsed SQuAD file, or the list under its "data"."""
+"""What the scorers take: a `SquadSet`, a parsed SQuAD file, the list under its "data", or
+what `read_gold` gave."""
 
 
 def read_gold(source: str | Path, part: Part = DEV_PART) -> tuple[list[GoldQuestion], str]:
@@ -69,6 +70,8 @@ def gold_questions(dataset: Dataset, name: str = "the data set") -> list[GoldQue
     articles = dataset.get("data") if isinstance(dataset, Mapping) else dataset
     if not isinstance(articles, list | tuple):
         raise ValueError(f'{name}: no list "data" in it; {SHAPE}')
+    if articles and isinstance(articles[0], GoldQuestion):
+        return list(articles)
     return _questions(Content(name, [Piece("articles", articles)], [], {}))
 
 
@@ -89,6 +92,22 @@ def _questions(content: Content) -> list[GoldQuestion]:
     if not questions:
         raise ValueError(f"{content.name}: no questions in it")
     return questions
+
+
+def texts_to_read(questions: Sequence[GoldQuestion], name: str) -> tuple[list[str], list[str]]:
+    """Give what a reader reads, the questions and the context of each.
+
+    Raises:
+        ValueError: questions without a text or a context, named.
+    """
+    faults = [
+        f"question {question.id}: no {what}"
+        for question in questions
+        for what, text in (("question text", question.text), ("context", question.context))
+        if text is None
+    ]
+    raise_faults(name, faults, "predicting needs both; mend the data set")
+    return [q.text or "" for q in questions], [q.context or "" for q in questions]
 
 
 def gold_answers(questions: Iterable[GoldQuestion], name: str) -> dict[str, tuple[str, ...]]:
