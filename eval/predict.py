@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from datetime import timedelta
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Annotated, Any, Literal
@@ -34,6 +35,9 @@ __all__ = ["Answer", "Predict", "Protocol", "Reader", "Span", "main", "predict"]
 NOT_IDENTITY = ("model", "dev", "part", "out", "batch_size", "device", "allow_bin", "overwrite")
 """Fields that say where and how fast, not what: they may change between runs (the model and the
 data set are told by their hashes)."""
+
+PATIENCE = timedelta(minutes=10)
+"""How long processes of `torchrun` wait for one that does not come."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -241,17 +245,24 @@ def _dump(value: Mapping[str, Any]) -> str:
 
 @contextmanager
 def _processes(device: Device) -> Iterator[None]:
-    """Join the processes that `torchrun` started, if it did."""
+    """Join the processes that `torchrun` started, if it did and they have not met yet.
+
+    They meet once: to part and meet again would be to read from `torchrun`'s store the addresses
+    of the first time, where nobody listens, whenever one comes before the other.
+    """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield
         return
     import torch
     import torch.distributed as dist
 
+    if dist.is_initialized():
+        yield
+        return
     place = pick_device(device)
     if place.type == "cuda":
         torch.cuda.set_device(place)
-    dist.init_process_group("nccl" if place.type == "cuda" else "gloo")
+    dist.init_process_group("nccl" if place.type == "cuda" else "gloo", timeout=PATIENCE)
     try:
         yield
     finally:

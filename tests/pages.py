@@ -38,7 +38,7 @@ def served(command: str, *arguments: str) -> Iterator[str]:
             yield said[1]
         finally:
             process.kill()
-            process.wait()
+            process.wait(timeout=60)
         try:
             connection, _ = outside.accept()
         except BlockingIOError:

@@ -52,6 +52,7 @@ def command(*arguments: object, **environment: str) -> subprocess.CompletedProce
         env={**os.environ, "HF_HUB_OFFLINE": "1", **environment},
         capture_output=True,
         text=True,
+        timeout=600,
     )
 
 

@@ -120,6 +120,7 @@ def test_a_process_of_torchrun_leaves_before_the_interpreter_is_taken_down(
         capture_output=True,
         text=True,
         check=False,
+        timeout=120,
     )
     assert (left.returncode, left.stdout) == (code, "done\n" if world == "2" else left.stdout)
 

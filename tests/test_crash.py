@@ -239,10 +239,10 @@ def test_killed_with_a_model_and_workers(
             [sys.executable, "-m", "augment.build", *arguments(out)], cwd=ROOT
         )
         try:
-            killed.wait(seconds)
+            killed.wait(timeout=seconds)
         except subprocess.TimeoutExpired:
             killed.kill()
-            killed.wait()
+            killed.wait(timeout=60)
     done = command(*arguments(out))
     assert done.returncode == 0, done.stderr
     assert digests(out) == digests(undisturbed)

@@ -218,6 +218,7 @@ def test_a_killed_run_leaves_no_half_cache(data, tmp_path):
     done = subprocess.run(
         [sys.executable, "-c", KILLED, str(data), str(tmp_path / "cache")],
         env={**os.environ, "PYTHONPATH": root},
+        timeout=120,
     )
     assert done.returncode == -signal.SIGKILL
     found = load(data, tmp_path / "cache")

@@ -364,7 +364,12 @@ def test_help_starts_without_torch():
         "assert 'torch' not in sys.modules"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, cwd=PROJECT, check=True
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        cwd=PROJECT,
+        check=True,
+        timeout=120,
     )
     assert "--dimensions" in done.stdout
 

@@ -281,10 +281,12 @@ def test_a_killed_run_goes_on_and_gives_the_same_weights(tiny_bert, corpus, tmp_
         assert process.poll() is None
         time.sleep(0.05)
     process.send_signal(signal.SIGKILL)
-    process.wait()
+    process.wait(timeout=60)
     assert not killed.exists()
     for out in (killed, whole):
-        subprocess.run(command(out), cwd=PROJECT, check=True, stdout=subprocess.DEVNULL)
+        subprocess.run(
+            command(out), cwd=PROJECT, check=True, stdout=subprocess.DEVNULL, timeout=600
+        )
     assert (killed / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
 
 
@@ -391,7 +393,12 @@ def test_help_explains_itself_without_torch():
         "assert 'torch' not in sys.modules"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, cwd=PROJECT, check=True
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        cwd=PROJECT,
+        check=True,
+        timeout=120,
     )
     for words in ("--teacher", "--max-minutes", "cut from"):
         assert words in done.stdout

@@ -160,6 +160,25 @@ def test_the_tree_in_readme_is_the_tree() -> None:
     assert len(told) == len(set(told))
 
 
+def endless(source: str) -> list[int]:
+    """Give the lines that wait for another process, however long it takes."""
+    calls = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)]
+    return [
+        call.lineno
+        for call in calls
+        if ast.unparse(call.func).endswith(("subprocess.run", ".communicate", ".wait"))
+        and "timeout" not in {word.arg for word in call.keywords}
+    ]
+
+
+def test_no_test_waits_without_end_for_another_process() -> None:
+    assert endless("subprocess.run([])\nprocess.wait()\nprocess.wait(timeout=1)") == [1, 2]
+    files = sorted((ROOT / "tests").rglob("*.py"))
+    assert {path.name: endless(path.read_text("utf-8")) for path in files} == {
+        path.name: [] for path in files
+    }
+
+
 START = """
 import contextlib, io, runpy, sys
 import augment.check, augment.build, augment.shards, eval.squad_v1, eval.squad_v2
@@ -183,6 +202,10 @@ for command in sys.argv[1:]:
 def test_every_command_shows_its_help_without_torch() -> None:
     assert {"augment.build", "augment.check", "eval.squad_v1", "eval.squad_v2"} <= set(COMMANDS)
     done = subprocess.run(
-        [sys.executable, "-c", START, *COMMANDS], cwd=ROOT, capture_output=True, text=True
+        [sys.executable, "-c", START, *COMMANDS],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=600,
     )
     assert done.returncode == 0, done.stderr

@@ -80,6 +80,7 @@ def run(folder: Path, *commands: Sequence[object]) -> list[str]:
         input=json.dumps([list(map(str, command)) for command in commands]),
         capture_output=True,
         text=True,
+        timeout=600,
     )
     assert done.returncode == 0, done.stderr
     return [without_blanks(text) for text in json.loads(done.stdout)]

@@ -310,7 +310,7 @@ def test_a_table_holds_every_value():
 
 def recipes(*arguments):
     command = [sys.executable, "-m", "distill.recipes", *arguments]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
 
 
 def test_the_command_lists_prints_and_refuses(own):

@@ -253,6 +253,7 @@ def test_command_line(tmp_path):
             capture_output=True,
             text=True,
             check=False,
+            timeout=120,
         )
 
     done = start("--out-file", "out/scores.json")
@@ -296,4 +297,5 @@ def test_pictures_are_drawn_and_equal_on_every_run(tmp_path):
 @pytest.mark.parametrize("module", ["eval.squad_v1", "eval.squad_v2", "eval.benches.plain"])
 def test_scorers_start_without_torch(module):
     code = f"import sys, {module}; sys.exit(bool({{'torch', 'transformers'}} & set(sys.modules)))"
-    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False, timeout=120)
+    assert done.returncode == 0

@@ -341,6 +341,7 @@ def run(*arguments, **environment):
         env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **environment},
         capture_output=True,
         text=True,
+        timeout=600,
     )
 
 
@@ -373,8 +374,14 @@ def test_a_checkpoint_cut_short_is_not_resumed_from(tmp_path, data):
 
 
 DDP = """
-import sys
+import os, sys, time
 from pathlib import Path
+import torch.distributed as dist
+def late(call):
+    return lambda *args, **named: (time.sleep(0.5), call(*args, **named))[1]
+if os.environ["RANK"] == "1":
+    for name in ("init_process_group", "barrier", "all_gather_object"):
+        setattr(dist, name, late(getattr(dist, name)))
 from augment.base.command import leave
 from distill.training.stages import distil
 from tests.tiny_distil import job, two_stages
@@ -386,6 +393,7 @@ leave()
 
 @pytest.mark.slow
 def test_two_processes_train_as_one(tmp_path, data):
+    """Also when one of them comes late to wherever they meet."""
     teacher = tiny_distil.bert(tmp_path / "teacher", dropout=0.0)
     script = tmp_path / "ddp.py"
     script.write_text(DDP)
@@ -397,6 +405,7 @@ def test_two_processes_train_as_one(tmp_path, data):
         env=env,
         capture_output=True,
         text=True,
+        timeout=600,
     )
     assert done.returncode == 0, done.stderr[-3000:]
     recipe = two_stages(teacher, adam_epsilon=1e-3)

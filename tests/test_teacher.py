@@ -144,7 +144,7 @@ def test_processes_that_open_it_at_once_share_it(made):
     command = [sys.executable, "-c", OPEN, cache / "teacher", cache / "train.json", cache / "new"]
     env = {**os.environ, "PYTHONPATH": str(root)}
     runs = [subprocess.Popen(command, env=env) for _ in range(4)]
-    assert [run.wait() for run in runs] == [0] * 4
+    assert [run.wait(timeout=300) for run in runs] == [0] * 4
 
 
 @pytest.mark.parametrize("name", ["logits.bin", "checks.bin"])

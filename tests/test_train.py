@@ -25,6 +25,7 @@ def command(module, *arguments):
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
+        timeout=600,
     )
 
 
@@ -94,7 +95,8 @@ def test_help_and_mistakes_are_fast_and_clear():
     assert "--text" in missing.stderr
     for module in ("distill.train", "distill.finetune", "distill.bench", "distill.recipes"):
         code = f"import sys, {module}; sys.exit('torch' in sys.modules)"
-        assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0, module
+        done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, timeout=120)
+        assert done.returncode == 0, module
 
 
 @pytest.mark.parametrize(

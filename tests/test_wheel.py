@@ -31,7 +31,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
         shutil.copy(ROOT / name, source)
     pip = [sys.executable, "-m", "pip", "--quiet", "wheel"]
     local = ["--no-deps", "--no-build-isolation", "--no-index"]
-    subprocess.run([*pip, *local, "-w", folder, source], check=True)
+    subprocess.run([*pip, *local, "-w", folder, source], check=True, timeout=600)
     return next(folder.glob("twentyfold-*.whl"))
 
 
@@ -43,10 +43,11 @@ def python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Python:
     files add: so the checkout, which an editable install adds, is out of reach.
     """
     folder = tmp_path_factory.mktemp("installed")
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder / "venv"], check=True)
+    venv = [sys.executable, "-m", "venv", "--without-pip", folder / "venv"]
+    subprocess.run(venv, check=True, timeout=120)
     own = folder / "venv" / "bin" / "python"
     pip = [sys.executable, "-m", "pip", "--quiet", "--python", own, "install"]
-    subprocess.run([*pip, "--no-deps", "--no-index", wheel], check=True)
+    subprocess.run([*pip, "--no-deps", "--no-index", wheel], check=True, timeout=600)
     (site,) = (folder / "venv").glob("lib/python*/site-packages")
     (site / "needs.pth").write_text(sysconfig.get_path("purelib") + "\n")
     work = folder / "work"
@@ -57,7 +58,13 @@ def python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Python:
     def run(*arguments: object, text: str = "") -> str:
         command = [str(own), *map(str, arguments)]
         done = subprocess.run(
-            command, cwd=work, env=environment, input=text, capture_output=True, text=True
+            command,
+            cwd=work,
+            env=environment,
+            input=text,
+            capture_output=True,
+            text=True,
+            timeout=600,
         )
         assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
         return done.stdout.strip()

@@ -89,8 +89,6 @@ def score_finished(job: Job) -> dict[str, Any]:
     Returns:
         The official figures with their signature, as they lie in eval/scores.json.
     """
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        torch.distributed.destroy_process_group()  # `predict` joins the processes itself
     assert job.dev is not None  # checked by the caller
     folder, dev, recipe, part = job.folder.incomplete, job.dev, job.recipe, job.dev_part
     out = folder / "eval"

@@ -274,6 +274,7 @@ def _arguments(stage: Stage, batches: Batches, place: Place, work: Path) -> Trai
         dataloader_num_workers=place.num_workers,
         dataloader_pin_memory=place.device != "cpu",
         accelerator_config={"non_blocking": place.device != "cpu"},
+        ddp_timeout=600,
         ddp_find_unused_parameters=stage.kind == "intermediate" and not stage.hidden_weight,
         report_to=[],  # TensorBoard comes as a callback, with a folder of its own
     )

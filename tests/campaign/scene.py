@@ -128,10 +128,10 @@ class Scene:
                 stderr=log,
             )
             try:
-                process.wait(seconds)
+                process.wait(timeout=seconds)
             except subprocess.TimeoutExpired:
                 process.send_signal(signal.SIGINT)
-            code = process.wait()
+            code = process.wait(timeout=600)
         return Outcome(code, self.log.read_text(errors="replace"))
 
     def digest(self, name: str) -> dict[str, str]:
