@@ -23,7 +23,7 @@ from augment.variants.keep_list import keep_list
 from augment.variants.masked_lm import MaskedLM
 from augment.variants.masking import MaskingRule
 from augment.variants.replace import make_variants, replaced_spans
-from augment.variants.store import CandidateStore, compute_part, neighbour_part
+from augment.variants.store import CandidateStore, compute_part
 from augment.variants.words import ENGLISH, WordRule
 
 CONTEXTS_AT_ONCE = 128  # whose candidates are found together
@@ -147,10 +147,10 @@ class Augmenter:
         settings = self.settings
         part = compute_part(list(dict.fromkeys(contexts)), self.masked_lm, settings)
         if self.vectors is None:
-            return CandidateStore([part], None)
-        words = CandidateStore([part], []).unknown_words(contexts)
+            return CandidateStore.of(part, None)
+        words = sorted(CandidateStore.of(part, None).words_for_glove(contexts))
         near = neighbours(self.vectors, words, settings.num_candidates, settings.language)
-        return CandidateStore([part], [neighbour_part(near)])
+        return CandidateStore.of(part, near)
 
 
 def _check_numbers(copies: int, replace_probability: float) -> None:

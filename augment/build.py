@@ -47,7 +47,8 @@ from augment.cards.facts import Told, inherited
 from augment.shards import folder_faults
 from augment.squad import TRAIN_PART, OnBadAnswer, Part, SquadSet, read_squad
 from augment.variants.masking import MaskingRule
-from augment.variants.store import CandidateStore, Parts, context_setting, neighbour_setting
+from augment.variants.parts import Parts
+from augment.variants.store import Stored, context_setting, neighbour_setting
 from augment.variants.words import ENGLISH, WordRule
 
 FORMAT = 2
@@ -113,6 +114,9 @@ class BuildConfig:
     """Wordpieces in a batch of the masked LM; by default 2,048 on a CPU and 65,536 on a GPU."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where the masked LM runs."""
+    accelerator: str | None = None
+    """Compute candidates on GPUs of this name alone, as `nvidia-smi -L` shows it.
+    Needed where there are several kinds."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """Number type of the masked LM's encoder; auto: the fastest that the hardware has."""
     input: Told = field(default_factory=Told)
@@ -176,9 +180,7 @@ def build(config: BuildConfig) -> RunRecord:
         with _timed(seconds, "candidates"):
             computed = compute_candidates(sources, *parts, config.num_workers)
             texts = [paragraph.context for paragraph in sources.squad.paragraphs]
-            contexts, near = parts
-            store = CandidateStore(contexts.read(), near.read() if near else None)
-            check_candidates(store, texts, plan, config.allow_unchanged)
+            check_candidates(Stored(*parts), texts, plan, config.allow_unchanged)
         with _timed(seconds, "writing"):
             paragraphs = sources.squad.paragraphs
             receipts = write_shards(paragraphs, plan, parts, incomplete, config.num_workers)
@@ -207,6 +209,7 @@ def find_sources(config: BuildConfig) -> Sources:
         device=config.device,
         dtype=config.dtype,
         language=config.language,
+        accelerator=config.accelerator,
     )
     contexts = [paragraph.context for paragraph in squad.paragraphs]
     vectors, name = find_vectors(config.glove, contexts, config.language)
@@ -227,6 +230,7 @@ def make_plan(config: BuildConfig, sources: Sources) -> Plan:
             batch_tokens=model.settings.batch_tokens,
             dtype=model.settings.dtype,
             device_class=model.settings.device_class,
+            accelerator=model.settings.accelerator,
         )
     if vectors:
         glove = GlovePlan(
@@ -293,9 +297,7 @@ def _finish(
         manifest = make_manifest(plan, squad.counts, receipts)
         check_copies(manifest, config.allow_unchanged)
         write_atomic(incomplete / MANIFEST, to_json(manifest.as_json()))
-        contexts, near = parts
-        store = CandidateStore(contexts.read(), near.read() if near else None)
-        texts = make_examples(squad.paragraphs, store, plan)
+        texts = make_examples(squad.paragraphs, Stored(*parts), plan)
         write_atomic(incomplete / EXAMPLES, to_json({"texts": texts}))
         write_card(incomplete, {**inherited(squad.card), **config.input.facts()})
     record = RunRecord(

@@ -12,7 +12,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import pytest
 
 from augment.base.command import UsageError
@@ -21,8 +20,6 @@ from augment.base.set_records import read_manifest
 from augment.build import BuildConfig, build
 from augment.check import check
 from augment.shards import read_rows
-from augment.variants.masked_lm import MaskedLMSettings
-from augment.variants.store import CandidateStore, compute_part, neighbour_part
 from tests.small_sets import CONTEXT, question, small_set, squad
 
 ROOT = Path(__file__).parents[1]
@@ -172,32 +169,21 @@ def test_a_damaged_part_of_the_store_is_set_aside_and_made_again(
     config: BuildConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     build(config)
-    for part in list(config.candidates_folder.rglob("*.arrow")):
+    parts = list(config.candidates_folder.rglob("*.part"))
+    assert len(parts) == 4  # of contexts and of words, with their indexes
+    for part in parts:
         content = bytearray(part.read_bytes())
         content[len(content) // 2] ^= 1
         part.write_bytes(content)
         other = replace(
-            config, out=tmp_path / part.stem / "set", candidates=config.candidates_folder
+            config,
+            out=tmp_path / part.parent.name / part.stem / "set",
+            candidates=config.candidates_folder,
         )
         build(other)
         assert f"{part}: damaged" in capsys.readouterr().err
         assert part.with_name(part.name + ".damaged").is_file()
         assert digests(other.out) == digests(config.out)
-
-
-def test_parts_that_disagree_are_named() -> None:
-    settings = {"masking": "spread", "words": "all", "batch_tokens": 64, "device_class": "cpu"}
-    rule = MaskedLMSettings(num_candidates=2, dtype="float32", **settings)  # type: ignore[arg-type]
-    part = compute_part(["a bee"], None, rule)
-    words = [neighbour_part({"bee": near}) for near in (["bird", "fly"], ["fly", "bird"])]
-    CandidateStore([part, part], words[:1] * 2)
-    with pytest.raises(ValueError, match=r"other candidates than in .* delete one of the two"):
-        CandidateStore([part], words)
-    other = part.set_column(
-        part.schema.get_field_index("start"), "start", pa.array([[0, 3]], pa.list_(pa.int32()))
-    ).replace_schema_metadata({"file": "there.arrow"})
-    with pytest.raises(ValueError, match=r"there.arrow: other candidates than in memory"):
-        CandidateStore([part, other], None)
 
 
 def test_two_builds_at_once_are_refused(config: BuildConfig) -> None:

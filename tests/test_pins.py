@@ -255,7 +255,8 @@ def pinned(folder: str) -> Texts:
 
 def stored(folder: Path) -> set[str]:
     """Name the parts of a store of candidates."""
-    return {path.relative_to(folder).as_posix() for path in folder.rglob("*.arrow")}
+    found = [path for kind in ("*.arrow", "??/*.part") for path in folder.glob(f"*/{kind}")]
+    return {path.relative_to(folder).as_posix() for path in found}
 
 
 def differences(old: Texts, new: Texts) -> list[str]:

@@ -4,6 +4,7 @@ Every file goes the same way: a temporary name in its own folder, close, fsync, 
 fsync of the folder.
 """
 
+import errno
 import hashlib
 import os
 import re
@@ -14,6 +15,8 @@ from pathlib import Path
 from uuid import uuid4
 
 TEMPORARY = re.compile(r"\..+\.[0-9a-f]{32}\.tmp")
+NO_LINKS = (errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP, errno.EMLINK)
+"""What file systems say that have no hard links."""
 
 
 def write_atomic(path: Path, write: Callable[[Path], None] | bytes | str) -> None:
@@ -24,7 +27,7 @@ def write_atomic(path: Path, write: Callable[[Path], None] | bytes | str) -> Non
         write: the content, or a function that writes (and may check) the file at a given
             temporary path. If it raises, nothing is left behind.
     """
-    temporary = path.parent / f".{path.name}.{uuid4().hex}.tmp"
+    temporary = _temporary(path)
     try:
         if callable(write):
             write(temporary)
@@ -36,6 +39,36 @@ def write_atomic(path: Path, write: Callable[[Path], None] | bytes | str) -> Non
         temporary.unlink(missing_ok=True)
         raise
     fsync_folder(path.parent)
+
+
+def write_once(path: Path, content: bytes) -> bool:
+    """Write a file unless it is there; tell whether this content got the name.
+
+    Of several that write it at once, the first wins. Where there are no hard links, two within
+    the same moment leave the second's.
+    """
+    temporary = _temporary(path)
+    try:
+        temporary.write_bytes(content)
+        fsync_file(temporary)
+        try:
+            os.link(temporary, path)
+        except FileExistsError:
+            return False
+        except OSError as error:
+            if error.errno not in NO_LINKS:
+                raise
+            if path.exists():
+                return False
+            os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    fsync_folder(path.parent)
+    return True
+
+
+def _temporary(path: Path) -> Path:
+    return path.parent / f".{path.name}.{uuid4().hex}.tmp"
 
 
 def fsync_file(path: Path) -> None:

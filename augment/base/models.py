@@ -103,6 +103,53 @@ def pick_device(wanted: Device) -> "torch.device":
     return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
 
 
+def pick_accelerator(wanted: str | None, device_class: str) -> str | None:
+    """Settle on one kind of GPU, by name; None on a CPU.
+
+    Two kinds differ where two words are nearly as likely: what they compute side by side would
+    depend on which did what.
+
+    Raises:
+        UsageError: there is none of that name, or there are several kinds and none was named.
+    """
+    if device_class == "cpu":
+        if wanted is not None:
+            raise UsageError(f"--accelerator {wanted}: the masked LM runs on a CPU here")
+        return None
+    there = gpu_names()
+    shown = ", ".join(sorted(set(there)))
+    if wanted is not None and wanted not in there:
+        raise UsageError(f"--accelerator {wanted}: no GPU of that name here; there are: {shown}")
+    if wanted is None and len(set(there)) > 1:
+        raise UsageError(
+            f"GPUs of several kinds here ({shown}): their candidates differ a little, and the set "
+            "would depend on which computed what; choose one kind with --accelerator"
+        )
+    return wanted or there[0]
+
+
+def check_accelerator(wanted: str | None, device: str) -> None:
+    """Refuse to compute on another kind of GPU than the one that was settled on.
+
+    Raises:
+        RuntimeError: with both names.
+    """
+    import torch
+
+    if wanted is not None and (found := torch.cuda.get_device_name(device)) != wanted:
+        raise RuntimeError(
+            f"{device}: is {found}, the candidates are {wanted}'s; let --accelerator name the kind "
+            "that all tasks get"
+        )
+
+
+def gpu_names() -> list[str]:
+    """Name the GPUs of this machine, in the order of their numbers."""
+    import torch
+
+    return [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+
+
 def pick_dtype(dtype: str, device_class: str) -> str:
     """Settle `auto`: the 16-bit type that the hardware multiplies natively, else float32."""
     import torch

@@ -34,6 +34,8 @@ class MaskedLMPlan:
     batch_tokens: int
     dtype: str
     device_class: str
+    accelerator: str | None = None
+    """The GPU's name; None, and not written down, on a CPU."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +83,8 @@ class Plan:
         found = as_json(self)
         if self.language is None:
             del found["language"]
+        if self.masked_lm and self.masked_lm.accelerator is None:
+            del found["masked_lm"]["accelerator"]
         return found
 
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from augment.base.set_records import Plan
 from augment.variants.masked_lm import MaskedLMSettings
-from augment.variants.store import GLOVE, MASKED_LM, CandidateStore, Parts, context_setting
+from augment.variants.parts import Parts
+from augment.variants.store import GLOVE, MASKED_LM, Stored, context_setting
 from augment.variants.words import ENGLISH
 
 Sources = Callable[[str], Callable[[int], int | None]]
@@ -31,12 +32,12 @@ def find_sources(candidates: Path, plan: Plan) -> Sources | None:
     parts = Parts(candidates, context_setting(known["sha256"], settings))
     if not parts.folder.is_dir():
         return None
-    store = CandidateStore(parts.read(), None)
+    stored = Stored(parts, None)
 
     def sources(context: str) -> Callable[[int], int | None]:
-        if store.missing([context]):
+        if stored.lacks([context]).any():
             return lambda _: None
-        slots = store.slots(context)
+        slots = stored.candidates([context]).slots(context)
         return {slot.start: slot.source or GLOVE for slot in slots}.get
 
     return sources

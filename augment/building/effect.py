@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from augment.base.set_records import Manifest, Plan
-from augment.variants.store import CandidateStore
+from augment.variants.store import Stored
 from augment.variants.words import ENGLISH
 
 SAMPLE = 1000
@@ -22,9 +22,7 @@ RARE = 0.1
 ALLOW = "or pass --allow-unchanged"
 
 
-def check_candidates(
-    store: CandidateStore, texts: Sequence[str], plan: Plan, allowed: bool
-) -> None:
+def check_candidates(stored: Stored, texts: Sequence[str], plan: Plan, allowed: bool) -> None:
     """See that there is something to replace words by.
 
     Raises:
@@ -34,8 +32,11 @@ def check_candidates(
     if plan.replace_probability < RARE or allowed:
         return
     counts: Counter[str] = Counter()
-    for at in range(min(SAMPLE, len(texts))):
-        counts.update(store.sources(texts[at * len(texts) // min(SAMPLE, len(texts))]))
+    number = min(SAMPLE, len(texts))
+    sample = [texts[at * len(texts) // number] for at in range(number)]
+    store = stored.candidates(sample)
+    for text in sample:
+        counts.update(store.sources(text))
     known = counts["masked_lm"] / max(counts["replaceable"], 1)
     share = (counts["masked_lm"] + counts["glove"]) / max(counts["words"], 1)
     language = plan.language or ENGLISH

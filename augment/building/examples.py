@@ -1,6 +1,6 @@
 """Copies to look at, for a set's card: replaced words and answers marked."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import replace
 from itertools import islice
 
@@ -9,18 +9,18 @@ from augment.base.set_records import Plan
 from augment.building.stages import augment_paragraphs
 from augment.variants.marks import mark
 from augment.variants.replace import replaced_spans
-from augment.variants.store import CandidateStore
+from augment.variants.store import Stored
 
 NUM_EXAMPLES = 3
 LONGEST = 1200  # characters; more of a paragraph than a card should show
 
 
-def make_examples(paragraphs: Sequence[Paragraph], store: CandidateStore, plan: Plan) -> list[str]:
+def make_examples(paragraphs: Iterable[Paragraph], stored: Stored, plan: Plan) -> list[str]:
     """Mark the first copy of the first paragraphs that are short enough, as the set has it."""
-    short = (p for p in paragraphs if len(p.context) <= LONGEST and p.questions)
-    items, _, _ = augment_paragraphs(
-        islice(short, NUM_EXAMPLES), store, replace(plan, copies_per_example=1)
-    )
+    fitting = (p for p in paragraphs if len(p.context) <= LONGEST and p.questions)
+    short = list(islice(fitting, NUM_EXAMPLES))
+    store = stored.candidates([paragraph.context for paragraph in short])
+    items, _, _ = augment_paragraphs(short, store, replace(plan, copies_per_example=1))
     texts = []
     for item in items:
         context, [variant] = item.paragraph.context, item.variants.copies

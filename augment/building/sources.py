@@ -10,6 +10,7 @@ from augment.base.models import (
     Device,
     model_folder,
     model_sha256,
+    pick_accelerator,
     pick_device,
     pick_dtype,
     shown_name,
@@ -59,12 +60,14 @@ def find_model(
     device: Device = "auto",
     dtype: str = "auto",
     language: str = ENGLISH,
+    accelerator: str | None = None,
 ) -> Model:
     """Find a masked LM by folder, hub id, `embedded` or `none`, and settle how it runs.
 
     Raises:
         FileNotFoundError: nothing of that name.
         ValueError: the packages that find the language's words are not installed.
+        UsageError: GPUs of several kinds, and none named.
     """
     if language != ENGLISH:
         check_language(language)
@@ -77,6 +80,7 @@ def find_model(
         dtype="float32" if name == "none" else pick_dtype(dtype, device_class),
         device_class=device_class,
         language=language,
+        accelerator=pick_accelerator(accelerator, device_class),
     )
     if name == "none":
         return Model(name, None, None, settings)

@@ -4,22 +4,25 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from itertools import compress
 from pathlib import Path
 
 from augment.base.command import to_json, usable_cores
 from augment.base.commit import file_sha256, remove_leftovers, write_atomic
+from augment.base.models import check_accelerator, gpu_names
 from augment.base.paragraphs import Paragraph
 from augment.base.progress import bar, say_done
-from augment.base.records import as_json
+from augment.base.records import as_json, processor
 from augment.base.set_records import Plan, Receipt, Shard
 from augment.base.toml_files import fill
 from augment.base.workers import run_tasks
 from augment.building.sources import Model, Sources
 from augment.shards import AugmentedParagraph, write_shard
 from augment.variants.glove import neighbours as find_neighbours
-from augment.variants.masked_lm import MaskedLM
+from augment.variants.masked_lm import MaskedLM, MaskedLMSettings
+from augment.variants.parts import Parts, text_key
 from augment.variants.replace import make_variants
-from augment.variants.store import CandidateStore, Parts, compute_part, context_key, neighbour_part
+from augment.variants.store import CandidateStore, Stored, compute_part, neighbour_part
 
 CONTEXTS_PER_PART = 128  # contexts whose candidates are computed and stored together
 ABANDONED_SECONDS = 3600  # after which nobody is still writing a part
@@ -30,29 +33,32 @@ def compute_candidates(
     sources: Sources, contexts: Parts, neighbours: Parts | None, num_workers: int | None
 ) -> int:
     """Fill the store with what it lacks; give the number of contexts sent through the model."""
-    texts = [paragraph.context for paragraph in sources.squad.paragraphs]
+    texts = list(dict.fromkeys(paragraph.context for paragraph in sources.squad.paragraphs))
     for parts in (contexts, neighbours):
         if parts and parts.folder.is_dir():
             remove_leftovers(parts.folder, ABANDONED_SECONDS)
-    missing = sorted(CandidateStore(contexts.read(), None).missing(texts), key=len)
+    stored = Stored(contexts, neighbours)
+    lacking = compress(texts, stored.lacks(texts))
+    missing = sorted(lacking, key=lambda text: (len(text), text_key(text)))
     groups = [
         missing[at : at + CONTEXTS_PER_PART] for at in range(0, len(missing), CONTEXTS_PER_PART)
     ]
-    groups.sort(key=lambda group: context_key(group[0]))  # long and short ones mixed: a true rate
-    devices = _devices(sources.model.settings.device_class, num_workers, len(groups))
+    groups.sort(key=lambda group: text_key(group[0]))  # long and short ones mixed: a true rate
+    devices = _devices(sources.model.settings, num_workers, len(groups))
     arguments = (contexts, sources.model, len(devices))
     done = run_tasks(groups, set_up_candidates, arguments, devices)
     with bar("candidates", "context", len(missing)):
         list(done)
+    stored.refresh()
     if neighbours and sources.vectors:
-        unknown = CandidateStore(contexts.read(), neighbours.read()).unknown_words(texts)
+        unknown = stored.unknown_words(stored.candidates(texts, alone=True).words_for_glove(texts))
         if unknown:
             settings = sources.model.settings
             with bar("neighbours", "word", len(unknown)):
                 found = find_neighbours(
                     sources.vectors, unknown, settings.num_candidates, settings.language
                 )
-            neighbours.write(neighbour_part(found))
+            neighbours.write(neighbour_part(found), processor())
     return len(missing) if sources.model.folder else 0
 
 
@@ -66,6 +72,7 @@ def set_up_candidates(
 
         from augment.variants.attention import keep_freed_memory
 
+        check_accelerator(model.settings.accelerator, device)
         keep_freed_memory()
         torch.set_num_threads(max(1, usable_cores() // num_workers))
         masked_lm = MaskedLM.load(
@@ -73,7 +80,8 @@ def set_up_candidates(
         )
 
     def compute(contexts: Sequence[str]) -> int:
-        parts.write(compute_part(contexts, masked_lm, model.settings))
+        name = model.settings.accelerator or processor()
+        parts.write(compute_part(contexts, masked_lm, model.settings), name)
         return len(contexts)
 
     return compute
@@ -92,7 +100,7 @@ def write_shards(
         if read_receipt(incomplete, shard.file) is None:
             first = shard.first_paragraph
             tasks.append((shard.file, paragraphs[first : first + shard.num_paragraphs]))
-    devices = _devices("cpu", num_workers, len(tasks))
+    devices = _devices(None, num_workers, len(tasks))
     arguments = (incomplete, plan, *parts)
     written = run_tasks(tasks, set_up_shards, arguments, devices)
     total = sum(len(task[1]) for task in tasks)
@@ -107,10 +115,11 @@ def set_up_shards(
     incomplete: Path, plan: Plan, contexts: Parts, neighbours: Parts | None, device: str
 ) -> Callable[[tuple[str, Sequence[Paragraph]]], int]:
     """Open the candidates in a worker; give the function that writes one shard and its receipt."""
-    store = CandidateStore(contexts.read(), neighbours.read() if neighbours else None)
+    stored = Stored(contexts, neighbours)
 
     def write(task: tuple[str, Sequence[Paragraph]]) -> int:
         name, paragraphs = task
+        store = stored.candidates([paragraph.context for paragraph in paragraphs])
         rows, counts, shares = augment_paragraphs(paragraphs, store, plan)
         sizes: list[tuple[int, int]] = []
         path = incomplete / "data" / name
@@ -184,12 +193,13 @@ def read_receipt(incomplete: Path, name: str) -> Receipt | None:
     return receipt if file_sha256(shard) == receipt.shard.sha256 else None
 
 
-def _devices(device_class: str, num_workers: int | None, num_tasks: int) -> list[str]:
-    """Give one device for each worker: GPUs in turn, or cores."""
-    if device_class == "cuda":
-        import torch
-
-        available = [f"cuda:{index}" for index in range(torch.cuda.device_count())]
+def _devices(
+    settings: MaskedLMSettings | None, num_workers: int | None, num_tasks: int
+) -> list[str]:
+    """Give one device for each worker: GPUs of the one kind in turn, or cores."""
+    if settings and settings.device_class == "cuda":
+        named = enumerate(gpu_names())
+        available = [f"cuda:{index}" for index, name in named if name == settings.accelerator]
     else:
         available = ["cpu"] * usable_cores()
     number = max(1, min(num_workers or len(available), num_tasks))

@@ -42,6 +42,8 @@ class MaskedLMSettings:
     dtype: str
     device_class: str
     language: str = ENGLISH
+    accelerator: str | None = None
+    """The GPU's name; None on a CPU."""
 
 
 @dataclass(frozen=True)

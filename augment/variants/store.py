@@ -1,35 +1,27 @@
 """The store of candidates: computed once per distinct context, addressed by content.
 
-A folder holds one sub-folder per setting of a masked LM and one per set of vectors. In them,
-parts are Arrow files named after the hash of their bytes, so several builds may add to one store
-at a time, and a part that was cut or flipped is noticed when it is opened.
+A folder holds one sub-folder per setting of a masked LM and one per set of vectors, with parts in
+it. Whoever makes copies of some contexts opens the parts of these contexts alone.
 """
 
-import hashlib
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from augment.base.command import to_json
-from augment.base.commit import file_sha256, write_atomic
 from augment.base.progress import say_done
-from augment.base.stored import set_aside
 from augment.variants.masked_lm import MaskedLM, MaskedLMSettings, words_alone
+from augment.variants.parts import OpenParts, Parts, keys_of, text_key
 from augment.variants.words import ENGLISH, find_words
 
 VERSION = 2
 """Raised whenever the same inputs and settings would give other candidates."""
 MASKED_LM = 1
 GLOVE = 2
-FILE = b"file"
-"""Key of a read part's metadata: where it lies."""
 SOURCE_NAMES = {MASKED_LM: "masked_lm", GLOVE: "glove"}
 
 
@@ -45,54 +37,13 @@ class Slot:
     """`MASKED_LM` or `GLOVE`; 0 if no source knows the word."""
 
 
-def context_key(context: str) -> bytes:
-    """Address a context by its text."""
-    return hashlib.sha256(context.encode()).digest()
-
-
-class Parts:
-    """A folder of Arrow files named by their content, with the setting that made them."""
-
-    def __init__(self, folder: Path, setting: Mapping[str, Any]) -> None:
-        self.folder = folder / address(setting)
-        self.setting = setting
-
-    def write(self, table: pa.Table) -> None:
-        """Add a part."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        described = self.folder / "setting.json"
-        if not described.is_file():
-            write_atomic(described, to_json(self.setting))
-        sink = pa.BufferOutputStream()
-        with pa.ipc.new_file(sink, table.schema) as writer:
-            writer.write_table(table)
-        content = sink.getvalue()
-        name = hashlib.sha256(content).hexdigest()[:32]
-        write_atomic(self.folder / f"{name}.arrow", content.to_pybytes())
-
-    def read(self) -> list[pa.Table]:
-        """Map every part; set those aside whose bytes are not those they were named after."""
-        tables = []
-        for path in sorted(self.folder.glob("*.arrow")):
-            if file_sha256(path)[:32] != path.stem:
-                set_aside(path, "its bytes are not those it is named after")
-                continue
-            table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
-            tables.append(table.replace_schema_metadata({FILE: str(path)}))
-        return tables
-
-
-def address(setting: Mapping[str, Any]) -> str:
-    """Name a folder after what shapes its content."""
-    canonical = json.dumps(setting, sort_keys=True, ensure_ascii=True)
-    return hashlib.sha256(canonical.encode()).hexdigest()[:16]
-
-
 def context_setting(model_sha256: str | None, settings: MaskedLMSettings) -> dict[str, Any]:
     """Say what shapes the candidates of a masked LM, besides the context's text."""
     named = asdict(settings)
     if settings.language == ENGLISH:  # sets from before there were others keep their address
         del named["language"]
+    if settings.accelerator is None:
+        del named["accelerator"]
     if model_sha256 is None:
         kept: dict[str, Any] = {key: named[key] for key in ("words", "language") if key in named}
         return {"kind": "words", "version": VERSION, **kept}
@@ -140,7 +91,7 @@ def compute_part(
     options = pa.DictionaryArray.from_arrays(pa.array(indices, pa.int32()), dictionary)
     return pa.table(
         {
-            "context": pa.array([context_key(context) for context in contexts], pa.binary(32)),
+            "context": pa.array([text_key(context) for context in contexts], pa.binary(32)),
             "num_words": pa.array([len(spans) for spans in words], pa.int32()),
             **{name: pa.ListArray.from_arrays(by_word, pa.array(v)) for name, v in lists.items()},
             "options": pa.ListArray.from_arrays(by_option, options),
@@ -164,14 +115,12 @@ def neighbour_part(table: Mapping[str, Sequence[str]]) -> pa.Table:
     )
 
 
-class _Part:
+class _Contexts:
     """The arrays of one part of contexts."""
 
     def __init__(self, table: pa.Table) -> None:
         columns = {name: table[name].combine_chunks() for name in table.column_names}
-        self.file = _file_of(table)
-        self.keys = columns["context"].to_pylist()
-        self.num_words = columns["num_words"].to_pylist()
+        self.num_words = columns["num_words"].to_numpy()
         self.starts = columns["start"].values.to_numpy()
         self.ends = columns["end"].values.to_numpy()
         self.num_options = columns["num_options"].values.to_numpy()
@@ -180,9 +129,13 @@ class _Part:
         self.by_word = columns["start"].offsets.to_numpy()
         self.by_option = columns["options"].offsets.to_numpy()
 
+    def words(self, row: int) -> slice:
+        """Give the place of a context's words in the arrays."""
+        return slice(self.by_word[row], self.by_word[row + 1])
+
     def row(self, row: int) -> list[tuple[int, int, tuple[str, ...] | None]]:
         """Give a context's words: start, end, candidates; None for those that GloVe replaces."""
-        at = slice(self.by_word[row], self.by_word[row + 1])
+        at = self.words(row)
         words = zip(
             *(a[at].tolist() for a in (self.starts, self.ends, self.num_options)), strict=True
         )
@@ -192,68 +145,76 @@ class _Part:
             for start, end, n in words
         ]
 
+    def spans_of_several(self, row: int) -> list[tuple[int, int]]:
+        """Give the words of a context that are not one wordpiece."""
+        at = self.words(row)
+        several = self.num_options[at] < 0
+        return list(
+            zip(self.starts[at][several].tolist(), self.ends[at][several].tolist(), strict=True)
+        )
 
-def _file_of(table: pa.Table) -> str:
-    file: bytes = (table.schema.metadata or {}).get(FILE, b"memory")
-    return file.decode()
+
+class _Neighbours:
+    """The arrays of one part of words."""
+
+    def __init__(self, table: pa.Table) -> None:
+        lists = table["neighbours"].combine_chunks()
+        others = lists.values.dictionary_encode()
+        self.offsets = lists.offsets.to_numpy()
+        self.indices = others.indices.to_numpy()
+        self.texts = others.dictionary.to_pylist()
+
+    def row(self, row: int) -> tuple[str, ...]:
+        """Give a word's neighbours."""
+        at = self.indices[self.offsets[row] : self.offsets[row + 1]]
+        return tuple(self.texts[i] for i in at.tolist())
 
 
 class CandidateStore:
-    """Candidates of contexts and neighbours of words, from parts on disk or in memory."""
+    """Candidates of some contexts, and neighbours of their words."""
 
-    def __init__(self, contexts: Iterable[pa.Table], neighbours: Iterable[pa.Table] | None) -> None:
-        """Take the parts.
+    def __init__(
+        self,
+        contexts: Mapping[bytes, tuple[_Contexts, int]],
+        neighbours: Mapping[str, tuple[str, ...]] | None,
+    ) -> None:
+        self._where = contexts
+        self._neighbours = neighbours
 
-        Raises:
-            ValueError: two parts say different things of one context or word.
-        """
-        self._where: dict[bytes, tuple[_Part, int]] = {}
-        for table in contexts:
-            part = _Part(table)
-            for row, key in enumerate(part.keys):
-                other, there = self._where.setdefault(key, (part, row))
-                if other is not part and other.row(there) != part.row(row):
-                    raise ValueError(_disagree(other.file, part.file))
-        self._neighbours: dict[str, tuple[str, ...]] = {}
-        self._has_neighbours = neighbours is not None
-        for table in neighbours or ():
-            columns = table["word"].to_pylist(), table["neighbours"].to_pylist()
-            for word, near in zip(*columns, strict=True):
-                if self._neighbours.setdefault(word, tuple(near)) != tuple(near):
-                    raise ValueError(_disagree("an earlier part", _file_of(table)))
+    @classmethod
+    def of(
+        cls, contexts: pa.Table, neighbours: Mapping[str, Sequence[str]] | None
+    ) -> "CandidateStore":
+        """Take one part, as it was computed, and neighbours by word."""
+        part = _Contexts(contexts)
+        near = {word: tuple(others) for word, others in (neighbours or {}).items()}
+        where = {key: (part, row) for row, key in enumerate(keys_of(contexts))}
+        return cls(where, None if neighbours is None else near)
 
-    def missing(self, contexts: Iterable[str]) -> list[str]:
-        """Give the distinct contexts that have no candidates yet, in order."""
-        return [c for c in dict.fromkeys(contexts) if context_key(c) not in self._where]
-
-    def unknown_words(self, contexts: Iterable[str]) -> list[str]:
-        """Give the distinct words that GloVe has to look up and has not yet, sorted."""
+    def words_for_glove(self, contexts: Iterable[str]) -> set[str]:
+        """Give the distinct words that are GloVe's to replace."""
         words: set[str] = set()
-        for context in dict.fromkeys(contexts):
-            part, row = self._where[context_key(context)]
-            at = slice(part.by_word[row], part.by_word[row + 1])
-            several = part.num_options[at] < 0
-            spans = zip(part.starts[at][several], part.ends[at][several], strict=True)
-            words.update(context[start:end] for start, end in spans)
-        return sorted(words - self._neighbours.keys())
+        for context in contexts:
+            part, row = self._where[text_key(context)]
+            words.update(context[start:end] for start, end in part.spans_of_several(row))
+        return words
 
     def num_words(self, context: str) -> int:
         """Count a context's words and punctuation marks, replaceable or not."""
-        part, row = self._where[context_key(context)]
+        part, row = self._where[text_key(context)]
         return int(part.num_words[row])
 
     def sources(self, context: str) -> dict[str, int]:
         """Count a context's words by what has candidates for them, and its letters."""
-        part, row = self._where[context_key(context)]
-        at = slice(part.by_word[row], part.by_word[row + 1])
-        numbers = part.num_options[at]
-        several = zip(part.starts[at][numbers < 0], part.ends[at][numbers < 0], strict=True)
+        part, row = self._where[text_key(context)]
+        numbers = part.num_options[part.words(row)]
+        near = self._neighbours or {}
         letters = [char for char in context if char.isalpha()]
         return {
             "words": int(part.num_words[row]),
             "replaceable": len(numbers),
             "masked_lm": int((numbers > 0).sum()),
-            "glove": sum(bool(self._neighbours.get(context[s:e])) for s, e in several),
+            "glove": sum(bool(near.get(context[s:e])) for s, e in part.spans_of_several(row)),
             "letters": len(letters),
             "other_letters": sum(not char.isascii() for char in letters),
         }
@@ -262,21 +223,79 @@ class CandidateStore:
         """Give a context's replaceable words with their candidates.
 
         Raises:
-            KeyError: the context, or one of its words, was never computed.
+            KeyError: the store is not of this context.
         """
-        part, row = self._where[context_key(context)]
+        part, row = self._where[text_key(context)]
         slots = []
         for start, end, options in part.row(row):
             if options is not None:
                 slots.append(Slot(start, end, options, MASKED_LM if options else 0))
             else:
-                near = self._neighbours[context[start:end]] if self._has_neighbours else ()
+                near = () if self._neighbours is None else self._neighbours[context[start:end]]
                 slots.append(Slot(start, end, near, GLOVE if near else 0))
         return slots
 
 
-def _disagree(one: str, other: str) -> str:
-    return (
-        f"{other}: other candidates than in {one} for the same text, as from another kind of "
-        "processor; delete one of the two"
-    )
+class Stored:
+    """Stored candidates and neighbours; what the next contexts need too, stays open."""
+
+    def __init__(self, contexts: Parts, neighbours: Parts | None) -> None:
+        self._contexts = OpenParts(contexts)
+        self._neighbours = None if neighbours is None else OpenParts(neighbours)
+        self._open_contexts: dict[str, _Contexts] = {}
+        self._open_neighbours: dict[str, _Neighbours] = {}
+
+    def refresh(self) -> None:
+        """See what was added."""
+        for parts in (self._contexts, self._neighbours):
+            if parts is not None:
+                parts.refresh()
+
+    def lacks(self, texts: Sequence[str]) -> NDArray[np.bool_]:
+        """Tell which contexts have no candidates."""
+        return self._contexts.missing([text_key(text) for text in texts])
+
+    def unknown_words(self, words: Iterable[str]) -> list[str]:
+        """Give the words, sorted, whose neighbours were not looked up."""
+        assert self._neighbours is not None
+        found = sorted(words)
+        missing = self._neighbours.missing([text_key(word) for word in found])
+        return [word for word, lacks in zip(found, missing, strict=True) if lacks]
+
+    def candidates(self, texts: Sequence[str], *, alone: bool = False) -> CandidateStore:
+        """Open what some contexts need.
+
+        Args:
+            texts: the contexts.
+            alone: without neighbours, which may not be there yet.
+
+        Raises:
+            RuntimeError: it was never computed, or is damaged.
+        """
+        keys = [text_key(text) for text in texts]
+        parts, numbers, rows = self._contexts.find(keys)
+        opened = [
+            self._open_contexts.get(name) or _Contexts(self._contexts.read(name)) for name in parts
+        ]
+        self._open_contexts = dict(zip(parts, opened, strict=True))
+        where = {
+            key: (opened[number], row)
+            for key, number, row in zip(keys, numbers.tolist(), rows.tolist(), strict=True)
+        }
+        store = CandidateStore(where, None)
+        if alone or self._neighbours is None:
+            return store
+        return CandidateStore(where, self._near(sorted(store.words_for_glove(texts))))
+
+    def _near(self, words: Sequence[str]) -> dict[str, tuple[str, ...]]:
+        assert self._neighbours is not None
+        parts, numbers, rows = self._neighbours.find([text_key(word) for word in words])
+        opened = [
+            self._open_neighbours.get(name) or _Neighbours(self._neighbours.read(name))
+            for name in parts
+        ]
+        self._open_neighbours = dict(zip(parts, opened, strict=True))
+        return {
+            word: opened[number].row(row)
+            for word, number, row in zip(words, numbers.tolist(), rows.tolist(), strict=True)
+        }
