@@ -35,6 +35,8 @@ class FitGloveConfig:
     """Part of TRAIN to read."""
     language: str = ENGLISH
     """Language of TRAIN, as in augment.build."""
+    sample: int | None = None
+    """Fit to N contexts, evenly spread over TRAIN; by default to all."""
     max_words: int | None = None
     """Write only the N most frequent words; by default all."""
     decimals: int = 5
@@ -43,6 +45,8 @@ class FitGloveConfig:
     """Replace OUT if it was made with other settings."""
 
     def __post_init__(self) -> None:
+        if self.sample is not None and self.sample < 1:
+            raise UsageError(f"--sample {self.sample}: must be 1 or more")
         if self.max_words is not None and self.max_words < 2:
             raise UsageError(f"--max-words {self.max_words}: neighbours need two words")
         if not 1 <= self.decimals <= 9:
@@ -63,6 +67,7 @@ def fit_glove(config: FitGloveConfig) -> dict[str, Any]:
             **asdict(config.fit),
             "max_words": config.max_words,
             "decimals": config.decimals,
+            **({} if config.sample is None else {"sample": config.sample}),
         },
     }
     record_path = config.out.with_name(config.out.name + ".json")
@@ -85,6 +90,9 @@ def fit_glove(config: FitGloveConfig) -> dict[str, Any]:
     started = time.monotonic()
     losses: list[float] = []
     contexts = list(dict.fromkeys(paragraph.context for paragraph in squad.paragraphs))
+    if config.sample is not None:
+        step = max(1, len(contexts) / config.sample)
+        contexts = [contexts[int(n * step)] for n in range(min(config.sample, len(contexts)))]
     words, matrix = fit_vectors(
         contexts, config.fit, lambda _, loss: losses.append(round(loss, 6)), config.language
     )

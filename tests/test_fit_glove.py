@@ -17,7 +17,7 @@ from augment.base.command import UsageError
 from augment.fit_glove import FitGloveConfig, fit_glove
 from augment.fitting.cooccurrence import count_pairs, count_vocabulary, lower_words
 from augment.fitting.glove_fit import fit_vectors, fitted_to, write_vectors
-from augment.fitting.glove_model import FIRST_SQUARE, GloveFit, first_vectors, fit_pairs
+from augment.fitting.glove_model import FIRST_SQUARE, GloveFit, _deal, first_vectors, fit_pairs
 from augment.variants.glove import load_vectors
 from tests.small_sets import question, squad
 from tests.word_pairs import share_in_order
@@ -47,7 +47,7 @@ def five_word_table(window: int = 2):
 def as_dict(vocabulary, table):
     return {
         (vocabulary[first], vocabulary[second]): count
-        for first, second, count in zip(table.first, table.second, table.count, strict=True)
+        for first, second, count in zip(*table.blocks.joined(0, 1), strict=True)
     }
 
 
@@ -79,11 +79,11 @@ def test_a_word_with_itself_counts_from_both_sides():
 
 def test_rare_words_are_taken_out_before_distances():
     table = count_pairs([["a", "rare", "b"]], ["a", "b"], window=1)
-    assert table.count.tolist() == [1.0]
+    assert as_dict(["a", "b"], table) == {("a", "b"): 1.0}
 
 
 def test_windows_end_with_the_text():
-    assert len(count_pairs([["a"], ["b"]], ["a", "b"], window=5).count) == 0
+    assert count_pairs([["a"], ["b"]], ["a", "b"], window=5).num_pairs == 0
 
 
 @pytest.mark.parametrize("window", [1, 4])
@@ -105,6 +105,21 @@ def test_pairs_equal_a_plain_double_loop(monkeypatch, window):
 
 def test_words_are_lower_case_without_final_stops():
     assert lower_words("The U.S. sold tea.") == ["the", "u.s", ".", "sold", "tea", "."]
+
+
+def test_pairs_are_dealt_as_if_all_were_sorted_at_once(monkeypatch):
+    monkeypatch.setattr("augment.fitting.cooccurrence.RANGES", 4)
+    draws = random.Random(1)
+    letters = "abcdefghijklm"
+    table = count_pairs([[draws.choice(letters) for _ in range(60)]], letters, window=3)
+    assert len(table.blocks) == 4
+    whole = np.stack(table.blocks.joined(0, 1))
+    numbers = np.random.Generator(np.random.Philox(2)).integers(0, 7, table.num_pairs)
+    expected = np.array_split(whole[:, np.argsort(numbers, kind="stable")], 7, axis=1)
+    dealt = _deal(table, 7, np.random.Generator(np.random.Philox(2)))
+    for number, batch in enumerate(expected):
+        found = np.stack(dealt.joined(number, 7))
+        assert sorted(found.T.tolist()) == sorted(batch.T.tolist())
 
 
 # Fitting
@@ -135,9 +150,10 @@ def test_steps_equal_torchs_adagrad_on_the_written_out_loss():
     optimizer = torch.optim.Adagrad(
         [words, contexts], lr=0.1, initial_accumulator_value=FIRST_SQUARE, eps=0
     )
+    first, second, counted = table.blocks.joined(0, 1)
     count = torch.zeros(4, 4)
-    count[table.first, table.second] = torch.tensor(table.count, dtype=torch.float32)
-    count[table.second, table.first] = torch.tensor(table.count, dtype=torch.float32)
+    count[first, second] = torch.tensor(counted, dtype=torch.float32)
+    count[second, first] = torch.tensor(counted, dtype=torch.float32)
     weight = (count / 2).pow(0.75).clamp(max=1)
     for _ in range(7):
         optimizer.zero_grad()
@@ -297,6 +313,25 @@ def test_wrong_answers_do_not_matter(tmp_path):
 def test_a_build_of_too_little_text_names_its_own_options():
     with pytest.raises(ValueError, match=r"1 contexts: too little text .* --glove embedded, none"):
         fitted_to(["a cat sat"])
+
+
+def test_too_much_text_is_refused_with_the_way_out(monkeypatch):
+    monkeypatch.setattr("augment.fitting.glove_fit.MOST_CHARACTERS", 60)
+    said = (
+        r"9 contexts of 198 characters: .* 60 at most.*augment.fit_glove .* --sample 2`.* --glove"
+    )
+    with pytest.raises(UsageError, match=said):
+        fitted_to(TEXTS)
+
+
+def test_a_sample_is_spread_evenly(tmp_path):
+    train = write_squad(tmp_path / "train.json", [f"{word} {word}" for word in "abcdefg"])
+    fit = GloveFit(dimensions=4, min_count=1, epochs=1)
+    config = FitGloveConfig(train=str(train), out=tmp_path / "v.txt", fit=fit, sample=3)
+    assert fit_glove(config)["contexts"] == 3
+    assert sorted(load_vectors(config.out).words) == ["a", "c", "e"]
+    with pytest.raises(UsageError, match=r"settings.sample: 3 there, null here"):
+        fit_glove(FitGloveConfig(train=str(train), out=tmp_path / "v.txt", fit=fit))
 
 
 def test_fitted_to_fits_once(tmp_path, monkeypatch):

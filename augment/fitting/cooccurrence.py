@@ -1,27 +1,65 @@
-"""Count which words stand near which: the table that GloVe is fitted to."""
+"""Count which words stand near which: the table that GloVe is fitted to.
+
+Texts, counts and table wait on the disk, so that memory holds the distinct words, one chunk of
+texts and one range of the table, however many texts there are.
+"""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, islice, pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
+from augment.base.progress import say_done
+from augment.fitting.spool import Spool
 from augment.variants.words import ENGLISH, find_tokens
 
 CHUNK_WORDS = 200_000  # words counted at a time; bounds memory, does not change the counts
+RANGES = 64  # of the table, added up one after the other; bounds memory, does not change the sums
 
 
 @dataclass(frozen=True)
 class Cooccurrence:
-    """Weighted counts of unordered pairs of words, each pair once."""
+    """Weighted counts of unordered pairs of words, each pair once, ascending."""
 
-    first: NDArray[np.int32]
-    second: NDArray[np.int32]
-    """Not below `first`."""
-    count: NDArray[np.float64]
-    """Sum over occurrences of 1 / distance in words; twice that for a word with itself."""
+    blocks: Spool
+    """In each: numbers of the pairs' first words, int32; of the second words, not below the first;
+    counts, float64: the sum over occurrences of 1 / distance in words, twice that for a word with
+    itself."""
+
+    @property
+    def num_pairs(self) -> int:
+        """Count the pairs."""
+        return sum(len(count) for _, _, count in self.blocks)
+
+
+class TokenizedTexts:
+    """Texts as lists of words in lower case, found once, to be gone through several times."""
+
+    def __init__(self, texts: Iterable[str], language: str = ENGLISH) -> None:
+        numbers: dict[str, int] = {}
+        self._texts = Spool()
+        found: list[int] = []
+        lengths: list[int] = []
+        for text in texts:
+            words = lower_words(text, language)
+            found += [numbers.setdefault(word, len(numbers)) for word in words]
+            lengths.append(len(words))
+            if len(found) >= CHUNK_WORDS:
+                self._texts.add(np.array(found, np.int32), np.array(lengths, np.int32))
+                found, lengths = [], []
+            say_done(1)
+        self._texts.add(np.array(found, np.int32), np.array(lengths, np.int32))
+        self.words = list(numbers)
+        """The distinct words."""
+
+    def __iter__(self) -> Iterator[list[str]]:
+        for found, lengths in self._texts:
+            words = iter([self.words[number] for number in found.tolist()])
+            for length in lengths.tolist():
+                yield list(islice(words, length))
 
 
 def lower_words(text: str, language: str = ENGLISH) -> list[str]:
@@ -37,7 +75,7 @@ def count_vocabulary(texts: Iterable[Sequence[str]], min_count: int) -> list[str
 
 
 def count_pairs(
-    texts: Sequence[Sequence[str]], vocabulary: Sequence[str], window: int
+    texts: Iterable[Sequence[str]], vocabulary: Sequence[str], window: int
 ) -> Cooccurrence:
     """Count pairs of words at most `window` apart within a text.
 
@@ -45,20 +83,28 @@ def count_pairs(
     Source: GloVe (Pennington et al. 2014), section 4.2; the published tool counts a word's
         pairs with itself from both sides, and so does this.
     """
+    size = len(vocabulary)
     index = {word: number for number, word in enumerate(vocabulary)}
-    keys, sums = [], []
+    counted, table = Spool(), Spool()
+    bounds = None
     for chunk in _chunks(texts, index):
-        pair, weight = _pairs_of_chunk(chunk, window, len(index))
-        keys.append(pair)
-        sums.append(weight)
-    pair, weight = _add_up(np.concatenate(keys), np.concatenate(sums))
-    first, second = np.divmod(pair, len(index))
-    weight[first == second] *= 2
-    return Cooccurrence(first.astype(np.int32), second.astype(np.int32), weight)
+        pair, weight = _pairs_of_chunk(chunk, window, size)
+        if bounds is None and len(pair):  # ranges even in this chunk are about so in the others
+            inner = pair[np.arange(1, RANGES) * len(pair) // RANGES]
+            bounds = np.array([0, *inner, size * size])
+        if bounds is not None:
+            for start, end in pairwise(np.searchsorted(pair, bounds)):
+                counted.add(pair[start:end], weight[start:end])
+    for number in range(RANGES if bounds is not None else 0):
+        pair, weight = _add_up(*counted.joined(number, RANGES))
+        first, second = np.divmod(pair, size)
+        weight[first == second] *= 2
+        table.add(first.astype(np.int32), second.astype(np.int32), weight)
+    return Cooccurrence(table)
 
 
 def _chunks(
-    texts: Sequence[Sequence[str]], index: dict[str, int]
+    texts: Iterable[Sequence[str]], index: dict[str, int]
 ) -> Iterable[list[NDArray[np.int64]]]:
     """Give texts as word numbers, some hundred thousand words at a time."""
     chunk: list[NDArray[np.int64]] = []

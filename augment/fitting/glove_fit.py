@@ -2,27 +2,29 @@
 
 import gzip
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from augment.base.command import to_json
+from augment.base.command import UsageError, to_json
 from augment.base.commit import write_atomic
-from augment.base.progress import bar, say_done
+from augment.base.progress import bar
 from augment.base.records import default_cache
 from augment.base.stored import stored
-from augment.fitting.cooccurrence import count_pairs, count_vocabulary, lower_words
+from augment.fitting.cooccurrence import TokenizedTexts, count_pairs, count_vocabulary
 from augment.fitting.glove_model import GloveFit, Report, fit_pairs
 from augment.variants.words import ENGLISH
 
 ALGORITHM = 1
 """Raised whenever the same texts and settings would give other vectors."""
 
-DEFAULT_FIT = GloveFit()
+MOST_CHARACTERS = 500_000_000
+"""Of the texts together: some 680,000 contexts of SQuAD's length."""
 
+DEFAULT_FIT = GloveFit()
 
 FITTED = "vectors.txt"
 
@@ -32,7 +34,7 @@ class TooLittleText(ValueError):
 
 
 def fit_vectors(
-    texts: Sequence[str],
+    texts: Iterable[str],
     config: GloveFit,
     report: Report | None = None,
     language: str = ENGLISH,
@@ -40,7 +42,7 @@ def fit_vectors(
     """Fit GloVe to texts.
 
     Args:
-        texts: windows do not reach from one into the next.
+        texts: gone through twice; windows do not reach from one into the next.
         config: the settings.
         report: called after each epoch with its number and mean loss.
 
@@ -49,25 +51,42 @@ def fit_vectors(
 
     Raises:
         TooLittleText: fewer than two words are frequent enough, or no two stand in one text.
+        UsageError: more than MOST_CHARACTERS.
     """
-    tokenized = []
-    with bar("words", "context", len(texts)):
-        for text in texts:
-            tokenized.append(lower_words(text, language))
-            say_done(1)
+    with bar("words", "context", _count(texts)):
+        tokenized = TokenizedTexts(texts, language)
     vocabulary = count_vocabulary(tokenized, config.min_count)
     if len(vocabulary) < 2:
-        distinct = len(set().union(*tokenized))
         raise TooLittleText(
-            f"{len(vocabulary)} of {distinct} distinct words occur {config.min_count} times or "
-            "more; vectors need two: give more text or lower --min-count"
+            f"{len(vocabulary)} of {len(tokenized.words)} distinct words occur {config.min_count} "
+            "times or more; vectors need two: give more text or lower --min-count"
         )
     pairs = count_pairs(tokenized, vocabulary, config.window)
-    if not len(pairs.count):
+    if not pairs.num_pairs:
         raise TooLittleText("no two words stand in one text; vectors need neighbours")
     del tokenized
     with bar("GloVe", "epoch", config.epochs):
         return vocabulary, fit_pairs(pairs, len(vocabulary), config, report)
+
+
+def _count(texts: Iterable[str]) -> int:
+    """Count texts.
+
+    Raises:
+        UsageError: more than MOST_CHARACTERS.
+    """
+    number = characters = 0
+    for text in texts:
+        number += 1
+        characters += len(text)
+    if characters > MOST_CHARACTERS:
+        raise UsageError(
+            f"{number:,} contexts of {characters:,} characters: vectors are fitted to "
+            f"{MOST_CHARACTERS:,} at most; fit them to a sample with `python -m augment.fit_glove "
+            f"TRAIN VECTORS --sample {number * MOST_CHARACTERS // characters}`, and build with "
+            "--glove VECTORS"
+        )
+    return number
 
 
 def write_vectors(
@@ -97,13 +116,21 @@ def write_vectors(
 
 
 def fitted_to(
-    texts: Sequence[str], config: GloveFit = DEFAULT_FIT, language: str = ENGLISH
+    texts: Iterable[str], config: GloveFit = DEFAULT_FIT, language: str = ENGLISH
 ) -> Path:
-    """Give a file of vectors fitted to the texts; fitted once, then found by the texts' hash."""
+    """Give a file of vectors fitted to the texts; fitted once, then found by the texts' hash.
+
+    Args:
+        texts: gone through several times.
+        config: the settings.
+        language: of the texts.
+    """
     named = {} if language == ENGLISH else {"language": language}
     setting = {"algorithm": ALGORITHM, **asdict(config), **named}
     digest = hashlib.sha256(to_json(setting).encode())
+    number = 0
     for text in texts:
+        number += 1
         digest.update(hashlib.sha256(text.encode()).digest())
 
     def make(folder: Path) -> None:
@@ -111,7 +138,7 @@ def fitted_to(
             words, matrix = fit_vectors(texts, config, language=language)
         except TooLittleText as error:
             raise ValueError(
-                f"{len(texts)} contexts: too little text to fit vectors to; pass --glove embedded, "
+                f"{number} contexts: too little text to fit vectors to; pass --glove embedded, "
                 "none, or a file"
             ) from error
         write_vectors(folder / FITTED, words, matrix)

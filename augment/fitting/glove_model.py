@@ -1,7 +1,9 @@
 """GloVe's model: vectors whose products are the logarithms of co-occurrence counts."""
 
-from collections.abc import Callable, Iterator
+import copy
+from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,6 +12,7 @@ from numpy.typing import NDArray
 from augment.base.command import UsageError
 from augment.base.progress import say_done
 from augment.fitting.cooccurrence import Cooccurrence
+from augment.fitting.spool import Spool
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -86,13 +89,14 @@ def fit_pairs(
     size = config.dimensions
     words, contexts = first_vectors(num_words, size, config.seed)
     draws = np.random.Generator(np.random.Philox(config.seed + 1))
-    batches = list(_batches(pairs, num_words, config, draws))
+    batches = _batches(pairs, num_words, config, draws)
     squares = torch.full((2, num_words, size + 2), FIRST_SQUARE)
     last = float("inf")
     for epoch in range(1, config.epochs + 1):
-        loss = 0.0
+        loss, entries = 0.0, 0
         for number in draws.permutation(len(batches)):
-            batch = batches[number]
+            batch = Batch(*map(torch.from_numpy, batches[number]))
+            entries += len(batch.rows)
             own, other = _residuals(batch, words, contexts)
             loss += float((batch.weight * own).double() @ own.double()) / 2
             gradients = (
@@ -104,7 +108,7 @@ def fit_pairs(
                 square.addcmul_(gradient, gradient)
                 values.addcdiv_(gradient, square.sqrt(), value=-config.learning_rate)
             say_done(1 / len(batches))
-        loss /= sum(len(batch.rows) for batch in batches)
+        loss /= entries
         if report is not None:
             report(epoch, loss)
         if last - loss < config.flat * last:
@@ -130,29 +134,56 @@ def first_vectors(num_words: int, dimensions: int, seed: int) -> "Tensor":
 
 def _batches(
     pairs: Cooccurrence, num_words: int, config: GloveFit, draws: np.random.Generator
-) -> Iterator[Batch]:
-    """Deal the pairs out at random, and list each batch in both directions by row."""
-    import torch
+) -> Spool:
+    """Deal the pairs out at random, and list each batch in both directions by row.
 
-    num_batches = min(config.num_batches, len(pairs.count))
-    dealt = np.argsort(draws.integers(0, num_batches, len(pairs.count)), kind="stable")
-    for chosen in np.array_split(dealt, num_batches):
-        first, second, count = pairs.first[chosen], pairs.second[chosen], pairs.count[chosen]
+    Returns:
+        blocks of a `Batch`'s arrays.
+    """
+    num_batches = min(config.num_batches, pairs.num_pairs)
+    dealt = _deal(pairs, num_batches, draws)
+    batches = Spool()
+    for number in range(num_batches):
+        first, second, count = dealt.joined(number, num_batches)
         mirrored = first != second
         rows = np.concatenate([first, second[mirrored]])
         columns = np.concatenate([second, first[mirrored]])
         count = np.concatenate([count, count[mirrored]])
         order = np.lexsort((columns, rows))
-        rows = rows[order]
-        yield Batch(
-            torch.from_numpy(np.searchsorted(rows, np.arange(num_words + 1)).astype(np.int32)),
-            torch.from_numpy(rows),
-            torch.from_numpy(columns[order]),
-            torch.from_numpy(np.log(count[order]).astype(np.float32)),
-            torch.from_numpy(
-                np.minimum(1, (count[order] / config.x_max) ** config.alpha).astype(np.float32)
-            ),
+        rows, count = rows[order], count[order]
+        batches.add(
+            np.searchsorted(rows, np.arange(num_words + 1)).astype(np.int32),
+            rows,
+            columns[order],
+            np.log(count).astype(np.float32),
+            np.minimum(1, (count / config.x_max) ** config.alpha).astype(np.float32),
         )
+    return batches
+
+
+def _deal(pairs: Cooccurrence, num_batches: int, draws: np.random.Generator) -> Spool:
+    """Sort pairs by a number drawn for each, and cut them into batches that are equally long.
+
+    Returns:
+        for each block of pairs, one block a batch: what of it the batch gets.
+    """
+    again, drawn = copy.deepcopy(draws), np.zeros(num_batches, np.int64)
+    for first, *_ in pairs.blocks:
+        drawn += np.bincount(again.integers(0, num_batches, len(first)), minlength=num_batches)
+    place = np.cumsum(drawn) - drawn  # in the sorted pairs, of the next one of each number
+    sizes = np.full(num_batches, pairs.num_pairs // num_batches)
+    sizes[: pairs.num_pairs % num_batches] += 1
+    bounds = np.concatenate([[0], np.cumsum(sizes)])
+    dealt = Spool()
+    for block in pairs.blocks:
+        number = draws.integers(0, num_batches, len(block[0]))
+        order = np.argsort(number, kind="stable")
+        counts = np.bincount(number, minlength=num_batches)
+        places = np.arange(len(order)) + np.repeat(place - np.cumsum(counts) + counts, counts)
+        place += counts
+        for start, end in pairwise(np.searchsorted(places, bounds)):
+            dealt.add(*(array[order[start:end]] for array in block))
+    return dealt
 
 
 def _residuals(batch: Batch, words: "Tensor", contexts: "Tensor") -> tuple["Tensor", "Tensor"]:
