@@ -51,7 +51,7 @@ def wait_for(driver: Any, look: Any) -> Any:
     from selenium.common.exceptions import StaleElementReferenceException
     from selenium.webdriver.support.ui import WebDriverWait
 
-    waiting = WebDriverWait(driver, 120, ignored_exceptions=(StaleElementReferenceException,))
+    waiting = WebDriverWait(driver, 120, 0.05, (StaleElementReferenceException,))
     return waiting.until(look)
 
 
