@@ -44,15 +44,16 @@ from augment.building.sources import Sources, find_model, find_vectors, read_kee
 from augment.building.stages import compute_candidates, write_shards
 from augment.cards.data_card import EXAMPLES, write_card
 from augment.cards.facts import Told, inherited
-from augment.shards import folder_faults
+from augment.shards import folder_faults, shard_names
 from augment.squad import TRAIN_PART, OnBadAnswer, Part, SquadSet, read_squad
 from augment.variants.masking import MaskingRule
 from augment.variants.parts import Parts
 from augment.variants.store import Stored, context_setting, neighbour_setting
 from augment.variants.words import ENGLISH, WordRule
 
-FORMAT = 2
-"""Raised whenever the same inputs and settings would give other bytes."""
+FORMAT = 3
+"""Raised whenever the same inputs and settings would give other bytes. 3: plan.json without a
+list of shards; their rows are those of 2."""
 
 BYTES_OF_A_CHARACTER = 0.35
 """Of the contexts of all copies, in a compressed shard; at a replace probability of 0.4.
@@ -108,6 +109,8 @@ class BuildConfig:
     """Use only the first N paragraphs."""
     num_shards: int | None = None
     """Number of shards; by default one for every 300 paragraphs."""
+    contexts_per_shard: int | None = None
+    """Paragraphs in a shard at most, instead of --num-shards."""
     num_workers: int | None = None
     """Number of processes; by default one per core, or per GPU. It does not change the output."""
     batch_tokens: int | None = None
@@ -128,10 +131,12 @@ class BuildConfig:
 
     def __post_init__(self) -> None:
         whole = ("copies_per_example", "num_candidates", "limit_contexts", "num_shards")
-        for name in (*whole, "num_workers", "batch_tokens"):
+        for name in (*whole, "contexts_per_shard", "num_workers", "batch_tokens"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{_flag(name)} {value}: must be 1 or more")
+        if self.num_shards and self.contexts_per_shard:
+            raise ValueError("--num-shards and --contexts-per-shard: give one of the two")
         if not 0 <= self.replace_probability <= 1:  # false for NaN
             raise ValueError(f"--replace-probability {self.replace_probability}: must be 0 to 1")
         if not 0 <= self.seed < 2**64:
@@ -253,15 +258,17 @@ def make_plan(config: BuildConfig, sources: Sources) -> Plan:
         replace_probability=config.replace_probability,
         copies_per_example=config.copies_per_example,
         seed=config.seed,
-        shards=plan_shards(len(paragraphs), config.num_shards),
+        shards=plan_shards(len(paragraphs), config.num_shards, config.contexts_per_shard),
     )
 
 
 def _prepare(folder: OutFolder, plan: Plan) -> Path:
     """Make the working folder, or take over the one of an interrupted run."""
     folder.prepare(plan.as_json())
-    for name in ("data", "receipts"):
-        (folder.incomplete / name).mkdir(exist_ok=True)
+    assert plan.shards is not None  # else it is a manifest's
+    for place in sorted({Path(name).parent for name in shard_names(plan.shards.num_shards)}):
+        for name in ("data", "receipts"):
+            (folder.incomplete / name / place).mkdir(parents=True, exist_ok=True)
     return folder.incomplete
 
 
@@ -269,7 +276,7 @@ def _bytes_left(sources: Sources, plan: Plan, incomplete: Path) -> int:
     """Estimate what the shards will take that are not written yet."""
     characters = sum(len(paragraph.context) for paragraph in sources.squad.paragraphs)
     share = BYTES_OF_A_CHARACTER * plan.replace_probability / 0.4
-    written = sum(path.stat().st_size for path in (incomplete / "data").iterdir())
+    written = sum(path.stat().st_size for path in (incomplete / "data").rglob("*.arrow"))
     return int(characters * (plan.copies_per_example + 1) * share) - written
 
 

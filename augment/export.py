@@ -57,16 +57,16 @@ def export(config: ExportConfig) -> None:
 
 
 def _write_parquet(folder: Path, incomplete: Path) -> None:
-    (incomplete / "data").mkdir()
     for path in shard_paths(folder):
-        target = (incomplete / "data" / path.name).with_suffix(".parquet")
+        target = (incomplete / path.relative_to(folder)).with_suffix(".parquet")
+        target.parent.mkdir(parents=True, exist_ok=True)
         batches = pa.Table.from_batches(read_shard(path))
         pyarrow.parquet.write_table(
             batches, target, compression="zstd", write_page_checksum=True, row_group_size=10_000
         )
     manifest = read_manifest(folder)
-    size = sum(path.stat().st_size for path in (incomplete / "data").iterdir())
-    text = card_text(replace(manifest, bytes=size), card_facts(folder), "data/train-*.parquet")
+    size = sum(path.stat().st_size for path in (incomplete / "data").rglob("*.parquet"))
+    text = card_text(replace(manifest, bytes=size), card_facts(folder), ".parquet")
     write_atomic(incomplete / "README.md", text)
 
 

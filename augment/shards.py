@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 BATCH_ROWS = 1000
 BATCH_CHARACTERS = 1 << 28  # of contexts; then a batch ends early, far from Arrow's 2 GiB limit
 COMPRESSION_LEVEL = 3
+MOST_IN_A_FOLDER, SUBFOLDER = 9_999, 1_000
+"""Shards in one folder, and in each of several. The hub wants fewer than 10,000 files in one.
+
+Source: huggingface.co/docs/hub/repositories-recommendations, "Entries per folder"."""
 ANSWERS = pa.struct([("text", pa.list_(pa.string())), ("answer_start", pa.list_(pa.int32()))])
 SCHEMA = pa.schema(
     [
@@ -47,8 +51,22 @@ class AugmentedParagraph:
 
 
 def shard_name(index: int, num_shards: int) -> str:
-    """Name a shard the way the hub's readers expect."""
-    return f"train-{index:05d}-of-{num_shards:05d}.arrow"
+    """Name a shard the way the hub's readers expect; so many that a folder should not hold them
+    all lie in sub-folders. Sorted names are in the shards' order.
+    """
+    if num_shards <= MOST_IN_A_FOLDER:
+        return f"train-{index:05d}-of-{num_shards:05d}.arrow"
+    return f"{index // SUBFOLDER:04d}/train-{index:06d}-of-{num_shards:06d}.arrow"
+
+
+def shard_names(num_shards: int) -> list[str]:
+    """Name all shards of a set, in order."""
+    return [shard_name(index, num_shards) for index in range(num_shards)]
+
+
+def data_files(manifest: Manifest, suffix: str = ".arrow") -> str:
+    """Give the pattern that finds a set's files, relative to its folder."""
+    return f"data/{'*/' * ('/' in manifest.shards[0].file)}train-*{suffix}"
 
 
 def row_id(source_id: str, copy_index: int) -> str:
@@ -121,11 +139,12 @@ def schema_of(manifest: Manifest) -> pa.Schema:
 def folder_faults(folder: Path) -> list[str]:
     """Compare every shard with the manifest: missing, stray, changed. Rows are not read."""
     listed = {shard.file: shard for shard in read_manifest(folder).shards}
-    present = {path.name for path in (folder / "data").glob("*")}
+    data = folder / "data"
+    present = {path.relative_to(data).as_posix() for path in data.rglob("*") if path.is_file()}
     faults = [f"{name}: missing" for name in sorted(listed.keys() - present)]
     faults += [f"{name}: not in the manifest" for name in sorted(present - listed.keys())]
     for name in sorted(listed.keys() & present):
-        path, shard = folder / "data" / name, listed[name]
+        path, shard = data / name, listed[name]
         if path.stat().st_size != shard.bytes:
             faults.append(f"{name}: {path.stat().st_size} bytes, expected {shard.bytes}")
         elif file_sha256(path) != shard.sha256:

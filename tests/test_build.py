@@ -157,6 +157,14 @@ def test_another_configuration_is_refused_with_the_keys(config: BuildConfig) -> 
     check(config.out)
 
 
+def test_a_set_of_another_format_is_said_to_be_one(config: BuildConfig) -> None:
+    build(config)
+    path = config.out / "plan.json"
+    path.write_text(json.dumps({**json.loads(path.read_bytes()), "format": 2}))
+    with pytest.raises(UsageError, match=r"made by another version(?s:.)*format: 2 there, 3 here"):
+        build(config)
+
+
 def test_a_folder_that_is_not_ours_is_left_alone(config: BuildConfig) -> None:
     config.out.mkdir()
     (config.out / "thesis.txt").write_text("years of work")
@@ -223,6 +231,8 @@ def test_a_set_without_questions_is_refused(
         ({"replace_probability": 1.1}, "--replace-probability 1.1: must be 0 to 1"),
         ({"replace_probability": float("nan")}, "--replace-probability nan"),
         ({"num_shards": 0}, "--num-shards 0"),
+        ({"contexts_per_shard": 0}, "--contexts-per-shard 0"),
+        ({"num_shards": 1, "contexts_per_shard": 1}, "give one of the two"),
         ({"num_workers": -1}, "--num-workers -1"),
         ({"limit_contexts": 0}, "--limit-contexts 0"),
         ({"seed": -1}, "--seed -1"),

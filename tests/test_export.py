@@ -12,6 +12,7 @@ import pytest
 
 from augment.base.command import UsageError
 from augment.build import BuildConfig, build
+from augment.check import check
 from augment.export import ExportConfig, export
 from augment.shards import SCHEMA, open_shards, read_rows
 from augment.squad import read_squad
@@ -34,16 +35,27 @@ def offline(tmp_path_factory: pytest.TempPathFactory) -> Any:
         yield
 
 
+def built(folder: Path, glove: Path, num_shards: int) -> Path:
+    train, out = folder / "train.json", folder / "set"
+    train.write_text(json.dumps(small_set()))
+    sources = {"train": str(train), "mlm": "none", "glove": str(glove)}
+    build(BuildConfig(**sources, out=out, num_shards=num_shards, num_workers=1))  # type: ignore[arg-type]
+    return out
+
+
 @pytest.fixture(scope="module")
 def out(glove_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two shards, the second of two contexts."""
-    folder = tmp_path_factory.mktemp("built")
-    train, out, glove = folder / "train.json", folder / "set", str(glove_file)
-    train.write_text(json.dumps(small_set()))
-    build(
-        BuildConfig(train=str(train), out=out, mlm="none", glove=glove, num_shards=2, num_workers=1)
-    )
-    return out
+    return built(tmp_path_factory.mktemp("built"), glove_file, 2)
+
+
+@pytest.fixture(scope="module")
+def nested(glove_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three shards, which are more than a folder should hold."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("augment.shards.MOST_IN_A_FOLDER", 2)
+        patch.setattr("augment.shards.SUBFOLDER", 2)
+        return built(tmp_path_factory.mktemp("nested"), glove_file, 3)
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +72,7 @@ def by_load_dataset(out: Path) -> Rows:
 def by_load_arrow(out: Path) -> Rows:
     import datasets
 
-    files = {"train": str(out / "data/train-*.arrow")}
+    files = {"train": str(out / "data/**/train-*.arrow")}
     return list(datasets.load_dataset("arrow", data_files=files, split="train"))
 
 
@@ -72,13 +84,13 @@ def by_pyarrow(out: Path) -> Rows:
 def by_polars(out: Path) -> Rows:
     import polars
 
-    return polars.read_ipc(str(out / "data/*.arrow")).to_dicts()
+    return polars.read_ipc(str(out / "data/**/*.arrow")).to_dicts()
 
 
 def by_pandas(out: Path) -> Rows:
     import pandas
 
-    tables = [pandas.read_feather(path) for path in sorted((out / "data").iterdir())]
+    tables = [pandas.read_feather(path) for path in sorted((out / "data").rglob("*.arrow"))]
     found = pandas.concat(tables).to_dict("records")
     for row in found:
         row["answers"] = {key: list(values) for key, values in row["answers"].items()}
@@ -102,10 +114,28 @@ READERS = [by_load_dataset, by_load_arrow, by_pyarrow, by_polars, by_pandas, by_
 
 @pytest.mark.parametrize("read", READERS)
 def test_every_reader_gives_the_same_rows(
-    out: Path, rows: Rows, read: Callable[[Path], Rows]
+    out: Path, nested: Path, rows: Rows, read: Callable[[Path], Rows]
 ) -> None:
-    assert sorted(read(out), key=lambda row: row["id"]) == sorted(rows, key=lambda row: row["id"])
+    for folder in (out, nested):
+        found = sorted(read(folder), key=lambda row: row["id"])
+        assert found == sorted(rows, key=lambda row: row["id"])
     assert len(rows) == 189
+
+
+def test_sub_folders_hold_what_one_folder_should_not(nested: Path, tmp_path: Path) -> None:
+    names = {path.relative_to(nested).as_posix() for path in nested.rglob("*.arrow")}
+    files = [f"data/000{n // 2}/train-00000{n}-of-000003" for n in range(3)]
+    assert names == {f"{file}.arrow" for file in files}
+    assert "path: data/*/train-*.arrow" in (nested / "README.md").read_text()
+    assert check(nested)["shards"] == 3
+    export(ExportConfig(out=nested, dest=tmp_path / "parquet", to="parquet"))
+    names = {p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("*.parquet")}
+    assert names == {f"parquet/{file}.parquet" for file in files}
+    assert by_load_dataset(tmp_path / "parquet") == by_load_dataset(nested)
+    (nested / "data/0001/stray.arrow").write_bytes(b"")
+    with pytest.raises(ValueError, match=r"0001/stray\.arrow: not in the manifest"):
+        check(nested)
+    (nested / "data/0001/stray.arrow").unlink()
 
 
 def test_the_features_are_squad_v2s(out: Path) -> None:

@@ -24,14 +24,20 @@ def test_shards_hold_every_paragraph_once(num_paragraphs: int, num_shards: int |
             plan_shards(num_paragraphs, num_shards)
         return
     shards = plan_shards(num_paragraphs, num_shards)
-    sizes = [shard.num_paragraphs for shard in shards]
-    starts = [shard.first_paragraph for shard in shards]
-    assert starts == [sum(sizes[:index]) for index in range(len(sizes))]
-    assert sum(sizes) == num_paragraphs
+    places = [shards.paragraphs(index) for index in range(shards.num_shards)]
+    assert [at for place in places for at in place] == list(range(num_paragraphs))
+    sizes = [len(place) for place in places]
     assert max(sizes) - min(sizes) <= 1
     usual = max(-(-num_paragraphs // 300), min(4, num_paragraphs // 32))
-    assert len(shards) == (num_shards or usual)
-    assert shards[-1].file == f"train-{len(shards) - 1:05d}-of-{len(shards):05d}.arrow"
+    assert shards.num_shards == (num_shards or usual)
+
+
+@given(st.integers(1, 900), st.integers(1, 900))
+def test_shards_hold_no_more_than_was_asked_for(num_paragraphs: int, most: int) -> None:
+    shards = plan_shards(num_paragraphs, None, most)
+    sizes = [len(shards.paragraphs(index)) for index in range(shards.num_shards)]
+    assert max(sizes) <= most
+    assert shards.num_shards == -(-num_paragraphs // most)
 
 
 def paragraphs(*ids: str) -> list[Paragraph]:
@@ -105,7 +111,8 @@ def test_the_plan_knows_no_machine(config: BuildConfig, train: Path, tmp_path: P
         ({"words": "all"}, 'words: "content" there, "all" here'),
         ({"on_bad_answer": "drop"}, "input.on_bad_answer"),
         ({"limit_contexts": 2}, "input.limit_contexts: null there, 2 here"),
-        ({"num_shards": 2}, "shards"),
+        ({"num_shards": 2}, "shards.num_shards: 1 there, 2 here"),
+        ({"contexts_per_shard": 1}, "shards.num_shards: 1 there, 3 here"),
     ],
 )
 def test_every_knob_is_in_the_plan(config: BuildConfig, change: dict[str, Any], key: str) -> None:

@@ -1,5 +1,6 @@
 """Shards: what is written is what is read back, and nothing else passes."""
 
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,15 @@ import pytest
 
 from augment import shards
 from augment.base.paragraphs import Answer, Paragraph, Question
-from augment.shards import SCHEMA, AugmentedParagraph, read_shard, row_id, shard_name, write_shard
+from augment.shards import (
+    SCHEMA,
+    AugmentedParagraph,
+    read_shard,
+    row_id,
+    shard_name,
+    shard_names,
+    write_shard,
+)
 from augment.variants.replace import make_variants
 from augment.variants.store import MASKED_LM, Slot
 
@@ -51,6 +60,12 @@ def test_rows_are_the_originals_then_each_copys(tmp_path: Path) -> None:
 
 def test_names() -> None:
     assert shard_name(7, 64) == "train-00007-of-00064.arrow"
+    assert shard_name(9998, 9999) == "train-09998-of-09999.arrow"
+    assert shard_name(0, 10000) == "0000/train-000000-of-010000.arrow"
+    names = shard_names(123_456)
+    assert names[-1] == "0123/train-123455-of-123456.arrow"
+    assert sorted(names) == names
+    assert max(Counter(Path(name).parent for name in names).values()) < 10_000
     assert (row_id("q", 0), row_id("q", 7), row_id("q", 20)) == ("q", "q#07", "q#20")
 
 

@@ -205,9 +205,11 @@ class OutFolder:
         changed = [f"no {PLAN} there"] if there is None else differences(there, plan)
         if changed:
             listed = "\n  ".join(changed)
+            by_another = any(line.startswith("format: ") for line in changed)
+            how = "by another version" if by_another else "with another configuration"
             raise UsageError(
-                f"{folder}: made with another configuration; choose another OUT, or pass "
-                f"--overwrite to replace it:\n  {listed}"
+                f"{folder}: made {how}; choose another OUT, or pass --overwrite to replace it:"
+                f"\n  {listed}"
             )
 
 

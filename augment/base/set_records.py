@@ -49,11 +49,15 @@ class GlovePlan:
 
 @dataclass(frozen=True, kw_only=True)
 class ShardPlan:
-    """The paragraphs of a shard."""
+    """How paragraphs are dealt to shards: contiguous, sizes differing by at most one."""
 
-    file: str
-    first_paragraph: int
     num_paragraphs: int
+    num_shards: int
+
+    def paragraphs(self, shard: int) -> range:
+        """Give the places of a shard's paragraphs in the input."""
+        first, end = (self.num_paragraphs * at // self.num_shards for at in (shard, shard + 1))
+        return range(first, end)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,14 +79,16 @@ class Plan:
     replace_probability: float
     copies_per_example: int
     seed: int
-    shards: tuple[ShardPlan, ...] = ()
-    """Empty in a manifest, which says more of each shard."""
+    shards: ShardPlan | None = None
+    """None, and not written down, in a manifest, which says more of each shard."""
 
     def as_json(self) -> dict[str, Any]:
         """Give it as it lies in plan.json."""
         found = as_json(self)
         if self.language is None:
             del found["language"]
+        if self.shards is None:
+            del found["shards"]
         if self.masked_lm and self.masked_lm.accelerator is None:
             del found["masked_lm"]["accelerator"]
         return found
@@ -93,6 +99,7 @@ class Shard:
     """A finished shard, as a manifest names it."""
 
     file: str
+    """Its place in `data/`."""
     rows: int
     bytes: int
     sha256: str
@@ -136,7 +143,6 @@ class Manifest:
     def as_json(self) -> dict[str, Any]:
         """Give it as it lies in manifest.json."""
         found = {**as_json(self), "plan": self.plan.as_json()}
-        del found["plan"]["shards"]
         if self.judged is None:
             del found["judged"]
         return found

@@ -16,7 +16,7 @@ def make_manifest(
         counts.update(receipt.counts)
     histograms = (receipt.copies_by_share_replaced for receipt in receipts)
     return Manifest(
-        plan=replace(plan, shards=()),
+        plan=replace(plan, shards=None),
         input_counts=input_counts,
         counts=dict(counts),
         copies_by_share_replaced=tuple(sum(bins) for bins in zip(*histograms, strict=True)),

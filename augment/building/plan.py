@@ -1,11 +1,10 @@
 """The parts of a build's plan that are worked out: which paragraphs go where, by what names."""
 
 from collections.abc import Sequence
-from itertools import pairwise
 
 from augment.base.paragraphs import Paragraph, raise_faults
 from augment.base.set_records import ShardPlan
-from augment.shards import row_id, shard_name
+from augment.shards import row_id
 
 CONTEXTS_PER_SHARD = 300
 READERS, FEWEST_CONTEXTS = 4, 32
@@ -13,21 +12,20 @@ READERS, FEWEST_CONTEXTS = 4, 32
 set is dealt to a usual number of them, as long as a shard is worth opening."""
 
 
-def plan_shards(num_paragraphs: int, num_shards: int | None) -> tuple[ShardPlan, ...]:
-    """Deal paragraphs to shards: contiguous, sizes differing by at most one.
+def plan_shards(
+    num_paragraphs: int, num_shards: int | None, contexts_per_shard: int | None = None
+) -> ShardPlan:
+    """Settle the number of shards: what was asked for, or enough to hold so many contexts each.
 
     Raises:
         ValueError: more shards than paragraphs.
     """
-    for_readers = min(READERS, num_paragraphs // FEWEST_CONTEXTS)
-    number = num_shards or max(1, -(-num_paragraphs // CONTEXTS_PER_SHARD), for_readers)
+    number = num_shards or -(-num_paragraphs // (contexts_per_shard or CONTEXTS_PER_SHARD))
+    if num_shards is None and contexts_per_shard is None:
+        number = max(number, min(READERS, num_paragraphs // FEWEST_CONTEXTS))
     if number > num_paragraphs:
         raise ValueError(f"--num-shards {number}: there are only {num_paragraphs} paragraphs")
-    bounds = [num_paragraphs * index // number for index in range(number + 1)]
-    return tuple(
-        ShardPlan(file=shard_name(index, number), first_paragraph=first, num_paragraphs=end - first)
-        for index, (first, end) in enumerate(pairwise(bounds))
-    )
+    return ShardPlan(num_paragraphs=num_paragraphs, num_shards=number)
 
 
 def check_ids(name: str, paragraphs: Sequence[Paragraph], copies: int) -> None:

@@ -17,7 +17,7 @@ from augment.base.set_records import Plan, Receipt, Shard
 from augment.base.toml_files import fill
 from augment.base.workers import run_tasks
 from augment.building.sources import Model, Sources
-from augment.shards import AugmentedParagraph, write_shard
+from augment.shards import AugmentedParagraph, shard_names, write_shard
 from augment.variants.glove import neighbours as find_neighbours
 from augment.variants.masked_lm import MaskedLM, MaskedLMSettings
 from augment.variants.parts import Parts, text_key
@@ -95,18 +95,20 @@ def write_shards(
     num_workers: int | None,
 ) -> list[Receipt]:
     """Write every shard that has no valid receipt; give all receipts in order."""
+    assert plan.shards is not None  # else it is a manifest's
     tasks = []
-    for shard in plan.shards:
-        if read_receipt(incomplete, shard.file) is None:
-            first = shard.first_paragraph
-            tasks.append((shard.file, paragraphs[first : first + shard.num_paragraphs]))
+    names = shard_names(plan.shards.num_shards)
+    for index, name in enumerate(names):
+        if read_receipt(incomplete, name) is None:
+            place = plan.shards.paragraphs(index)
+            tasks.append((name, paragraphs[place.start : place.stop]))
     devices = _devices(None, num_workers, len(tasks))
     arguments = (incomplete, plan, *parts)
     written = run_tasks(tasks, set_up_shards, arguments, devices)
     total = sum(len(task[1]) for task in tasks)
     with bar("shards", "context", total):
         list(written)
-    receipts = [read_receipt(incomplete, shard.file) for shard in plan.shards]
+    receipts = [read_receipt(incomplete, name) for name in names]
     assert all(receipts)
     return [receipt for receipt in receipts if receipt]
 

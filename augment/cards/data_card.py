@@ -14,7 +14,7 @@ from augment.cards.handwork import card_head, write_signed
 from augment.cards.head import REPOSITORY, hub_words
 from augment.cards.plots import draw_set, word_shares
 from augment.cards.template import one_line, render
-from augment.shards import ANSWERS, schema_of
+from augment.shards import ANSWERS, data_files, schema_of
 
 TINYBERT = "jiao-etal-2020-tinybert"
 EXAMPLES, PICTURE = "examples.json", "words.svg"
@@ -63,7 +63,7 @@ def card_facts(folder: Path) -> dict[str, Any]:
 def card_text(
     manifest: Manifest,
     facts: Mapping[str, Any],
-    data_files: str = "data/train-*.arrow",
+    suffix: str = ".arrow",
     examples: dict[str, Any] | None = None,
     run: dict[str, Any] | None = None,
     picture: str | None = None,
@@ -73,7 +73,7 @@ def card_text(
     Args:
         manifest: of a finished set.
         facts: what is known of the input, as fields of a head; a known source needs none.
-        data_files: where the shards are, relative to the card.
+        suffix: of the shards' files.
         examples: copies to look at.
         run: how it was built, for an archived card.
         picture: the file's name beside the card.
@@ -103,7 +103,10 @@ def card_text(
         pretty_name=f"{name}, {plan.copies_per_example}x word replacement",
         tags=["data-augmentation", "word-replacement", "tinybert", "twentyfold"],
         configs=[
-            {"config_name": "default", "data_files": [{"split": "train", "path": data_files}]}
+            {
+                "config_name": "default",
+                "data_files": [{"split": "train", "path": data_files(manifest, suffix)}],
+            }
         ],
         dataset_info={
             "features": _features(manifest),

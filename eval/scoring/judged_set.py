@@ -38,11 +38,10 @@ def write_judged(
     manifest = read_manifest(source)
     shards, in_memory = [], 0
     with made_at_once(out) as incomplete:
-        (incomplete / "data").mkdir()
-        for path in shard_paths(source):
+        for path, there in zip(shard_paths(source), manifest.shards, strict=True):
             batches = list(read_shard(path))
             found = ask([row for batch in batches for row in batch.to_pylist()])
-            shard, size = _write_shard(incomplete / "data" / path.name, batches, found)
+            shard, size = _write_shard(incomplete / "data", there.file, batches, found)
             shards.append(shard)
             in_memory += size
         made = replace(
@@ -69,7 +68,7 @@ def check_free(out: Path) -> None:
 
 
 def _write_shard(
-    path: Path, batches: Sequence[pa.RecordBatch], found: Sequence[Judged]
+    data: Path, file: str, batches: Sequence[pa.RecordBatch], found: Sequence[Judged]
 ) -> tuple[Shard, int]:
     """Give what the manifest says of a shard, and its bytes in memory."""
     widened, start = [], 0
@@ -80,6 +79,8 @@ def _write_shard(
         own = [batch[name] for name in SCHEMA.names]
         columns = [*own, pa.array(answers, pa.string()), pa.array(f1, pa.float32())]
         widened.append(pa.record_batch(columns, schema=JUDGED_SCHEMA))
+    path = data / file
+    path.parent.mkdir(parents=True, exist_ok=True)
     rows, in_memory = write_batches(path, widened, JUDGED_SCHEMA)
     size = path.stat().st_size
-    return Shard(file=path.name, rows=rows, bytes=size, sha256=file_sha256(path)), in_memory
+    return Shard(file=file, rows=rows, bytes=size, sha256=file_sha256(path)), in_memory
