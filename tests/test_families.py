@@ -4,7 +4,8 @@ import copy
 
 import pytest
 import torch
-from transformers import AutoConfig, AutoModelForQuestionAnswering
+from tokenizers import processors
+from transformers import AutoConfig, AutoModelForQuestionAnswering, PreTrainedTokenizerFast
 
 from distill.models.attention import can_capture
 from distill.models.distiller import IntermediateDistiller, SpanDistiller, model_inputs
@@ -133,3 +134,31 @@ def test_modernberts_new_head_is_drawn_by_the_seed(tmp_path):
     assert all(torch.equal(first[name], second[name]) for name in first)
     different = {name for name in first if not torch.equal(first[name], other[name])}
     assert different == {"head.dense.weight", "classifier.weight"}
+
+
+def test_xlnet_reads_past_its_minus_one_positions_and_is_refused_for_its_tokenizer(tmp_path):
+    """XLNet has no limit of positions, which it writes as -1, and puts its class token last."""
+    sizes = {"d_model": 32, "n_layer": 2, "n_head": 2, "d_inner": 64, "vocab_size": 30}
+    torch.manual_seed(0)
+    config = AutoConfig.for_model("xlnet", **sizes)
+    assert config.max_position_embeddings == -1
+    AutoModelForQuestionAnswering.from_config(config).save_pretrained(tmp_path / "reader")
+    tokenizer = bert_tokenizer()
+    tokenizer.save_pretrained(tmp_path / "reader")
+    asked = "who sat ?", "The cat sat on the mat ."
+    answer = Reader.load(tmp_path / "reader", device="cpu").answer(*asked, may_be_null=False)
+    assert answer.text in asked[1]
+
+    cls_last = processors.TemplateProcessing(
+        "$A:0 [SEP]:0 [CLS]:2",
+        "$A:0 [SEP]:0 $B:1 [SEP]:1 [CLS]:2",
+        [("[SEP]", tokenizer.sep_token_id), ("[CLS]", tokenizer.cls_token_id)],
+    )
+    backend = tokenizer.backend_tokenizer
+    backend.post_processor = cls_last
+    special = {"cls_token": "[CLS]", "sep_token": "[SEP]", "pad_token": "[PAD]"}
+    PreTrainedTokenizerFast(tokenizer_object=backend, **special).save_pretrained(
+        tmp_path / "reader"
+    )
+    with pytest.raises(ValueError, match="does not begin a pair with a class token"):
+        Reader.load(tmp_path / "reader", device="cpu").answer(*asked)
