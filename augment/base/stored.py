@@ -17,6 +17,8 @@ from augment.base.commit import file_sha256, fsync_file, write_atomic
 from augment.base.folders import claimed, empty, rename_folder
 
 CHECKSUMS = "SHA256SUMS"
+OF_THE_HUB = (".gitattributes", ".cache")
+"""In a folder that was fetched from the hub, and no part of what was put there."""
 
 
 def seal(folder: Path) -> None:
@@ -28,15 +30,36 @@ def seal(folder: Path) -> None:
     write_atomic(folder / CHECKSUMS, "".join(lines))
 
 
-def checksum_faults(folder: Path) -> list[str]:
-    """Compare the files of a folder with its `SHA256SUMS`."""
+def read_checksums(folder: Path) -> dict[str, str]:
+    """Give the hash of every file that a folder's `SHA256SUMS` names.
+
+    Raises:
+        ValueError: there is none, or it is cut.
+    """
     path = folder / CHECKSUMS
     if not path.is_file():
-        return [f"{CHECKSUMS}: missing"]
-    *lines, last = path.read_bytes().decode(errors="replace").split("\n")
-    listed = {name: sha256 for sha256, _, name in (line.partition("  ") for line in lines)}
+        raise ValueError(f"{CHECKSUMS}: missing")
+    return parse_checksums(path.read_bytes())
+
+
+def parse_checksums(content: bytes) -> dict[str, str]:
+    """Read the lines of a `SHA256SUMS`.
+
+    Raises:
+        ValueError: it is cut.
+    """
+    *lines, last = content.decode(errors="replace").split("\n")
     if last:
-        return [f"{CHECKSUMS}: cut in its last line"]
+        raise ValueError(f"{CHECKSUMS}: cut in its last line")
+    return {name: sha256 for sha256, _, name in (line.partition("  ") for line in lines)}
+
+
+def checksum_faults(folder: Path) -> list[str]:
+    """Compare the files of a folder with its `SHA256SUMS`."""
+    try:
+        listed = read_checksums(folder)
+    except ValueError as error:
+        return [str(error)]
     present = _files(folder)
     faults = [f"{name}: in {CHECKSUMS} but missing" for name in sorted(listed.keys() - present)]
     faults += [f"{name}: not in {CHECKSUMS}" for name in sorted(present - listed.keys())]
@@ -48,9 +71,10 @@ def checksum_faults(folder: Path) -> list[str]:
 
 
 def _files(folder: Path) -> set[str]:
-    """Name the files that `SHA256SUMS` covers: all but itself."""
+    """Name the files that `SHA256SUMS` covers: all but itself and what the hub adds."""
     names = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
-    return {name.as_posix() for name in names} - {CHECKSUMS}
+    covered = (name.as_posix() for name in names if name.parts[0] not in OF_THE_HUB)
+    return set(covered) - {CHECKSUMS}
 
 
 def stored(folder: Path, make: Callable[[Path], None]) -> Path:

@@ -1,0 +1,50 @@
+"""Put a set on the hub, with its data card.
+
+The set is checked first, and its own files go up alone. If the command was interrupted, run it
+again: what the hub has is not sent twice. The token is that of `hf auth login`, or HF_TOKEN.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from augment.base.command import run
+from augment.base.stored import CHECKSUMS, read_checksums
+from augment.check import check
+from augment.remote.hub import listing, push_files
+
+SHARDS = "data/*.arrow"
+"""What a smaller set has to replace of a larger one that was pushed before."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PushConfig:
+    """Which set, and where to."""
+
+    augmented: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="SET")]
+    """A folder made by `augment.build`."""
+    repository: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="ORG/NAME")]
+    """Data set on the hub; it is made if it is not there."""
+    dry_run: bool = False
+    """Check the set, say what would go up, and send nothing."""
+
+
+def push(config: PushConfig) -> None:
+    """Check a set and upload it.
+
+    Raises:
+        ValueError: the set fails its check.
+        OSError, RuntimeError: the hub does not take it.
+    """
+    check(config.augmented)
+    names = [*read_checksums(config.augmented), CHECKSUMS]
+    if config.dry_run:
+        print(listing(config.augmented, names, config.repository))
+    else:
+        print(push_files(config.augmented, names, config.repository, "dataset", SHARDS))
+
+
+if __name__ == "__main__":
+    run(PushConfig, push)

@@ -1,0 +1,1 @@
+"""What lies elsewhere than on this machine: sets in buckets, sets and readers on the hub."""
