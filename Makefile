@@ -20,7 +20,7 @@ test: install
 quick: install
 	$(PYTEST) -m 'not slow'
 
-# Faults by the hundred: damaged files, killed runs, malformed inputs. Not in CI.
+# Faults by the thousand; CI runs a slice of it. For one part: python -m tests.campaign --help
 campaign: install
 	$(BIN)/python -m tests.campaign --report campaign.txt
 

@@ -147,8 +147,14 @@ def _fit(config: FitMlmConfig, plan: dict[str, Any]) -> dict[str, Any]:
     train(model, teacher, steps, training, checkpoints)
     dev = group_by_length(held_out, config.batch_tokens)
     scores = measure(model, tokenizer, dev, MEASURED_SHARE, teacher)
-    record = {**plan, "held_out": scores, "versions": versions()}
-    _save(config, model, tokenizer, record)
+    _save(config, model, tokenizer)
+    record = {
+        **plan,
+        "held_out": scores,
+        "weights_sha256": model_sha256(config.folder.incomplete),
+        "versions": versions(),
+    }
+    write_atomic(config.folder.incomplete / RECORD, to_json(record))
     shutil.rmtree(checkpoints)
     config.folder.put_in_place()
     print(f"{config.out}: " + ", ".join(f"{name} {value:.4g}" for name, value in scores.items()))
@@ -233,8 +239,8 @@ def _training(config: FitMlmConfig) -> Training:
     )
 
 
-def _save(config: FitMlmConfig, model: Any, tokenizer: Any, record: dict[str, Any]) -> None:
-    """Write the model, its tokenizer and the record."""
+def _save(config: FitMlmConfig, model: Any, tokenizer: Any) -> None:
+    """Write the model and its tokenizer."""
     import torch
 
     made = config.folder.incomplete
@@ -242,7 +248,6 @@ def _save(config: FitMlmConfig, model: Any, tokenizer: Any, record: dict[str, An
     if tokenizer.is_fast:
         tokenizer.backend_tokenizer.no_truncation()  # that was for our windows alone
     tokenizer.save_pretrained(made)
-    write_atomic(made / RECORD, to_json(record))
 
 
 def main() -> None:

@@ -181,10 +181,12 @@ def _finished(config: Predict, identity: Mapping[str, Any]) -> dict[str, str] | 
 
 
 def _probe(out: Path) -> None:
-    """Make OUT and try to write there, before hours are spent on what goes into it."""
+    """Try to write where OUT will be, before hours are spent on what goes into it."""
+    there = out
+    while not there.exists():
+        there = there.parent
     try:
-        out.mkdir(parents=True, exist_ok=True)
-        with TemporaryFile(dir=out) as file:
+        with TemporaryFile(dir=there) as file:
             file.write(b"?")
     except OSError as error:
         raise OSError(
@@ -227,6 +229,7 @@ def _n_best(answer: Answer, with_null: bool, n_best_size: int) -> list[dict[str,
 
 def _write(config: Predict, files: Mapping[str, str], record: Mapping[str, Any]) -> None:
     """Write the files, predict.json last: where it is, all are there in full."""
+    config.out.mkdir(parents=True, exist_ok=True)
     (config.out / PREDICT_CONFIG).unlink(missing_ok=True)
     hashes = {}
     for name, text in files.items():

@@ -306,6 +306,7 @@ def test_cut_weights_are_named(config: BuildConfig, tiny_bert: Path, tmp_path: P
     weights.write_bytes(weights.read_bytes()[:-100])
     with pytest.raises(ValueError, match="cut: damaged weights"):
         build(replace(config, mlm=str(folder)))
+    assert not config.folder.incomplete.exists()
 
 
 def test_candidates_are_not_kept_inside_the_set(tmp_path: Path) -> None:

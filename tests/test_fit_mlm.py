@@ -13,6 +13,7 @@ import pytest
 import torch
 from transformers import AutoModelForMaskedLM, AutoTokenizer
 
+from augment.base.checkpoints import load_tokenizer
 from augment.base.command import UsageError
 from augment.fit_mlm import FitMlmConfig, fit_mlm
 from augment.fitting.compact_mlm import CompactShape, cut_compact
@@ -238,6 +239,10 @@ def test_fitting_lowers_the_held_out_loss(tiny_bert, corpus, tmp_path, capsys):
     assert again == pytest.approx(record["held_out"], rel=1e-5)
     fit_mlm(config)
     assert "complete already" in capsys.readouterr().out
+    weights = config.out / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"?")
+    with pytest.raises(ValueError, match=r"fitted: not the model that its fit\.json names"):
+        load_tokenizer(config.out)
 
 
 def test_a_compact_student_is_taught(tiny_bert, corpus, tmp_path):

@@ -45,6 +45,30 @@ def test_made_once_and_known_again(tmp_path: Path) -> None:
     assert names(out.parent) == {"out"}
 
 
+def test_a_run_that_fails_leaves_what_is_worth_keeping_alone(tmp_path: Path) -> None:
+    folder = out_folder(tmp_path / "out")
+
+    def fail(*files: str) -> None:
+        with folder.claimed(PLAN):
+            folder.prepare(PLAN)
+            (folder.incomplete / "data").mkdir(exist_ok=True)
+            for name in files:
+                (folder.incomplete / name).touch()
+            raise ZeroDivisionError
+
+    for files, left in (
+        ((), set()),
+        (("data/shard",), {"out.incomplete"}),
+        ((), {"out.incomplete"}),
+    ):
+        with pytest.raises(ZeroDivisionError):
+            fail(*files)
+        assert names(tmp_path) == left
+    with pytest.raises(UsageError, match="made with another"), folder.claimed({"seed": 2}):
+        folder.prepare({"seed": 2})
+    assert names(folder.incomplete) == {"plan.json", "data"}
+
+
 def test_another_plan_is_refused_with_its_keys(tmp_path: Path) -> None:
     make(tmp_path / "out")
     with pytest.raises(UsageError, match=r"(?s)out: made with .*--overwrite.*seed: 1 there, 2 he"):

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -167,7 +168,7 @@ def test_nan_weights_are_an_error(config, tmp_path):
     model.save_pretrained(folder)
     with pytest.raises(ValueError, match="NaN or infinite logits"):
         predict(replace(config, model=str(folder)))
-    assert list(config.out.iterdir()) == []
+    assert not config.out.exists()
 
 
 def test_windows_longer_than_the_model(config):
@@ -218,6 +219,15 @@ def test_out_is_tried_before_the_model_is_loaded(config, below):
     config.out.write_text("a file")
     with pytest.raises(OSError, match=r"out.*: cannot write into this folder .*; choose another"):
         predict(replace(config, out=config.out / below, model="no/such/model/here"))
+
+
+@pytest.mark.parametrize("file", ["config.json", "tokenizer.json", "model.safetensors"])
+def test_a_damaged_reader_leaves_no_folder(config, model, tmp_path, file):
+    damaged = shutil.copytree(model, tmp_path / "damaged")
+    (damaged / file).write_bytes((damaged / file).read_bytes()[:40])
+    with pytest.raises((ValueError, OSError), match="damaged"):
+        predict(replace(config, model=str(damaged), out=tmp_path / "new" / "out"))
+    assert not (tmp_path / "new").exists()
 
 
 def test_success_is_said_on_stdout(config, capsys):

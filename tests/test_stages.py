@@ -21,6 +21,7 @@ from transformers import (
 )
 
 from augment.base import commit
+from augment.base.checkpoints import load_config
 from augment.base.command import UsageError
 from augment.base.models import model_sha256
 from augment.base.records import differences
@@ -238,6 +239,15 @@ def test_killed_after_its_record_was_written(tmp_path, data, monkeypatch):
     record = distil(run)
     made = json.loads((tmp_path / "out/eval/predict.json").read_text())
     assert made["model_sha256"] == record["weights_sha256"] == model_sha256(tmp_path / "out")
+    load_config(tmp_path / "out")
+    path = tmp_path / "out" / "model.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"out: not the model that its training\.json names"):
+        load_config(tmp_path / "out")
+    (tmp_path / "out" / "training.json").unlink()
+    load_config(tmp_path / "out")
 
 
 def test_every_shard_is_hashed_once_and_every_teacher_loaded_once(tmp_path, data, monkeypatch):

@@ -12,8 +12,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
-from augment.base.models import model_folder
+from augment.base.models import model_folder, model_sha256
 
+MADE_BY = ("training.json", "fit.json")
+"""Records that trainings leave in the folder of what they made, with its hash."""
 Head = Literal["AutoModel", "AutoModelForMaskedLM", "AutoModelForQuestionAnswering"]
 
 
@@ -41,10 +43,10 @@ def load_tokenizer(name: str | Path) -> Any:
 
 
 def load_config(name: str | Path) -> Any:
-    """Load a model's configuration.
+    """Load a model's configuration; every loader begins with it.
 
     Raises:
-        ValueError: it is damaged.
+        ValueError: it is damaged, or the model is not the one that its training left here.
         FileNotFoundError: nothing of that name.
     """
     from transformers import AutoConfig
@@ -52,8 +54,25 @@ def load_config(name: str | Path) -> Any:
     folder = model_folder(name)
     if not (folder / "config.json").is_file():
         raise FileNotFoundError(f"{name}: no config.json in this folder, so no model")
+    _check_unchanged(folder, name)
     with damage_named(name, "configuration"):
         return AutoConfig.from_pretrained(folder)
+
+
+def _check_unchanged(folder: Path, name: str | Path) -> None:
+    """See that a model that was trained here is the one that its record names."""
+    for record in MADE_BY:
+        try:
+            found = json.loads((folder / record).read_bytes())
+        except (FileNotFoundError, ValueError):  # somebody else's, or no record
+            continue
+        made = found.get("weights_sha256") if isinstance(found, dict) else None
+        if made is not None and made != model_sha256(folder):
+            raise ValueError(
+                f"{name}: not the model that its {record} names: weights, configuration or "
+                f"tokenizer were damaged or replaced; fetch it again, or, if they were meant to "
+                f"change, delete {record}"
+            )
 
 
 def load_model(

@@ -107,10 +107,20 @@ class OutFolder:
         self.place.parent.mkdir(parents=True, exist_ok=True)
         with claimed(self.incomplete):
             self._mend()
-            yield self.is_finished(plan)
+            try:
+                yield self.is_finished(plan)
+            except BaseException:
+                self._forget_beginning(plan)
+                raise
             if self.is_mounted:
                 with suppress(OSError):  # not empty: the work went wrong
                     self.incomplete.rmdir()
+
+    def _forget_beginning(self, plan: Mapping[str, Any]) -> None:
+        """Empty the working folder of a run that failed before there was more than its plan."""
+        files = [path for path in self.incomplete.rglob("*") if not path.is_dir()]
+        if files == [self.incomplete / PLAN] and files[0].read_text("utf-8") == to_json(plan):
+            empty(self.incomplete)
 
     def _mend(self) -> None:
         """Finish replacing OUT if a run was killed in the middle of it."""

@@ -78,6 +78,7 @@ def distil(job: Job) -> dict[str, Any]:
             return record
         teachers = Teachers(job, plan["models"])
         student, tokenizer = check_models(job, teachers)
+        row_facts = _row_facts(job.data)
         if launch_rank() == 0:
             job.folder.prepare(plan)
             job.folder.look(_bytes_needed(job, student))
@@ -85,7 +86,7 @@ def distil(job: Job) -> dict[str, Any]:
             _run_stage(job, index, source, teachers, student, tokenizer)
             for index, source in enumerate(sources)
         ]
-        return _finish(job, plan, records)
+        return _finish(job, plan, records, row_facts)
 
 
 def _bytes_needed(job: Job, student: Any) -> int:
@@ -242,7 +243,9 @@ def _wait_for_all() -> None:
         torch.distributed.barrier()
 
 
-def _finish(job: Job, plan: dict[str, Any], records: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def _finish(
+    job: Job, plan: dict[str, Any], records: Sequence[dict[str, Any]], row_facts: dict[str, Any]
+) -> dict[str, Any]:
     """Copy the last stage's student up, score it, write the record and the card, rename."""
     if launch_rank() == 0:
         last = job.stage_folder(len(records) - 1)
@@ -257,7 +260,7 @@ def _finish(job: Job, plan: dict[str, Any], records: Sequence[dict[str, Any]]) -
         "plan": plan,
         "stages": list(records),
         "scores": scores,
-        "data_card": _row_facts(job.data),
+        "data_card": row_facts,
         "dev_sha256": read_gold(job.dev, job.dev_part)[1] if job.dev else None,
         "weights_sha256": model_sha256(job.stage_folder(len(records) - 1)),
         "parameters": _count_parameters(job.folder.incomplete),

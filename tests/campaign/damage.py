@@ -5,25 +5,14 @@ import random
 import re
 import signal
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
-from tests.campaign.scene import Command, Outcome, Scene, build, fit, predict, train
+from tests.campaign.scene import BUILD, FIT, PREDICT, TRAIN, Case, Job, Outcome, Scene
 from tests.test_crash import disturb
 
 SAME, NAMED = "same result", "named"
 """What is right: used no more, or made again; or an error that names the file or its folder."""
-
-
-@dataclass(frozen=True)
-class Case:
-    """What was done to which file, and what came of it."""
-
-    state: str
-    file: str
-    damage: str
-    verdict: str
-    said: str = ""
 
 
 def flip(path: Path, draws: random.Random, _: Path) -> None:
@@ -56,56 +45,33 @@ def swap(path: Path, _: random.Random, other: Path) -> None:
 
 
 DAMAGES: tuple[Callable[[Path, random.Random, Path], None], ...] = (flip, cut, empty, delete, swap)
+KILLED = tuple((job, share) for share in (0.6, 0.95) for job in (BUILD, TRAIN))
+BLOCK = 10
+"""Cases after which the state of the disk changes: finished and killed in turn."""
 
 
-def states(scene: Scene) -> dict[str, list[Command]]:
-    """Make and keep every state of the disk; give the commands that read it again."""
-    for command in (build("set"), fit("fitted"), train("student"), predict("said")):
-        done = scene.run(command)
-        assert done.code == 0, done.said
-    scene.keep("finished")
-    found = {"finished": [build("set-2"), fit("fitted-2"), train("student-2"), predict("said-2")]}
-    for share in (0.6, 0.95):
-        for command in (build("set-2"), train("student-2")):
-            scene.put_back("finished")
-            kill_at(scene, command, share)
-            name = f"{command[0]} killed at {share:.0%}"
-            scene.keep(name)
-            found[name] = [command]
-    return found
+class Plan(NamedTuple):
+    """A file to damage, and what then reads it: jobs, with the names of what they make."""
+
+    state: str
+    path: Path
+    damage: Callable[[Path, random.Random, Path], None]
+    readers: list[tuple[Job, str]]
 
 
-def kill_at(scene: Scene, command: Command, share: float) -> None:
-    """Kill a command when a share of its steps on disk are done."""
-    counted = scene.log.with_name("steps")
+def kill_at(scene: Scene, job: Job, share: float) -> str:
+    """Kill a job when a share of its steps on disk are done; give the state's name."""
+    state = f"{job.out} killed at {share:.0%}"
+    if not (scene.kept / state).exists():
+        last = scene.steps(job) * share
+        scene.put_back(job.start)
 
-    def count() -> None:
-        disturb(lambda number, _: counted.write_text(str(number)) and None)
+        def kill() -> None:
+            disturb(lambda number, _: os.kill(os.getpid(), 9) if number > last else None)
 
-    assert scene.run(command, count).code == 0
-    last = int(counted.read_text()) * share
-    scene.put_back("finished")
-
-    def kill() -> None:
-        disturb(lambda number, _: os.kill(os.getpid(), signal.SIGKILL) if number > last else None)
-
-    assert scene.run(command, kill).code == -signal.SIGKILL
-
-
-def expected(scene: Scene, found: dict[str, list[Command]]) -> dict[str, dict[str, str]]:
-    """Run every command from an undamaged disk; give what each makes, by the name of its OUT."""
-    scene.put_back("finished")
-    made = {}
-    for command in found["finished"]:
-        done = scene.run(command)
-        assert done.code == 0, done.said
-        made[out_of(command)] = scene.digest(out_of(command))
-    return made
-
-
-def out_of(command: Command) -> str:
-    """Give the name that ends in -2."""
-    return next(argument for argument in command if argument.endswith("-2"))
+        assert scene.run(job.command(job.out), kill).code == -signal.SIGKILL
+        scene.keep(state)
+    return state
 
 
 def one_of_every_kind(folder: Path) -> list[Path]:
@@ -113,62 +79,73 @@ def one_of_every_kind(folder: Path) -> list[Path]:
     kinds: dict[str, Path] = {}
     for path in sorted(folder.rglob("*")):
         if path.is_file():
-            kinds.setdefault(
-                re.sub(r"[0-9a-f]{8,}|\d+", "#", path.relative_to(folder).as_posix()), path
-            )
+            name = path.relative_to(folder)
+            kinds.setdefault(re.sub(r"[0-9a-f]{8,}|\d+", "#", name.as_posix()), name)
     return list(kinds.values())
 
 
-def readers(path: Path, commands: list[Command]) -> list[Command]:
-    """Leave out commands that cannot read a file of a finished run: they take time."""
-    if len(commands) == 1:
-        return commands
-    build_again, fit_again, train_again, predict_again = commands
-    left = {"student": [predict_again], "set": [train_again], "candidates": [build_again]}
-    left["cache"] = [build_again, fit_again, train_again]
-    return left.get(path.parts[0], [])  # inputs are not ours: another input, another result
+READERS: dict[str, list[tuple[Job, str]]] = {
+    "student": [(PREDICT, "said-2")],
+    "set": [(TRAIN, "student-2")],
+    "candidates": [(BUILD, "set-2")],
+    "cache": [(BUILD, "set-2"), (FIT, "fitted-2"), (TRAIN, "student-2")],
+    "said": [(PREDICT, "said")],
+}
+"""Of what finished runs left, by its folder. Inputs are not ours: another input, another result."""
 
 
-def cases(scene: Scene, number: int | None, seed: int) -> Iterator[Case]:
-    """Damage files, `number` of all cases drawn at random."""
-    found = states(scene)
-    right = expected(scene, found)
-    draws = random.Random(seed)
-    every = [
-        (state, path.relative_to(scene.kept / state), damage, reading)
-        for state, commands in found.items()
+def plans(scene: Scene, state: str, job: Job | None) -> list[Plan]:
+    """List what can be damaged in a state; of a killed job what was being made, for it to go on."""
+    found = [
+        Plan(state, path, damage, [(job, job.out)] if job else READERS[path.parts[0]])
         for path in one_of_every_kind(scene.kept / state)
-        for reading in [readers(path.relative_to(scene.kept / state), commands)]
-        if reading and (state == "finished" or ".incomplete" in str(path))
+        if (any(".incomplete" in part for part in path.parts) if job else path.parts[0] in READERS)
         for damage in DAMAGES
     ]
-    draws.shuffle(every)
-    for state, path, damage, commands in every[:number]:
-        scene.put_back(state)
-        target = scene.folder / path
-        others = [p for p in scene.folder.rglob(f"*{path.suffix}") if p.is_file() and p != target]
-        before = target.read_bytes()
-        damage(target, draws, draws.choice(others) if others else target)
-        if target.is_file() and target.read_bytes() == before:
-            continue
-        verdict, said = SAME, ""
-        for command in commands:
-            done = scene.run(command)
-            verdict = judge(scene, command, done, path, right)
-            if verdict != SAME:
-                said = done.said[-2000:]
-                break
-        yield Case(state, path.as_posix(), damage.__name__, verdict, said)
+    random.Random(0).shuffle(found)
+    return found
 
 
-def judge(
-    scene: Scene, command: Command, done: Outcome, path: Path, right: dict[str, dict[str, str]]
-) -> str:
+def cases(scene: Scene, numbers: range, seed: int) -> Iterator[Case]:
+    """Damage files; each case is a function of seed and number."""
+    for number in numbers:
+        draws = random.Random(f"{seed}/{number}")
+        turn, place = divmod(number, BLOCK)
+        job, state = None, "finished"
+        if turn % 2:
+            job, share = KILLED[turn // 2 % len(KILLED)]
+            state = kill_at(scene, job, share)
+        rounds = turn // 2 if job is None else turn // (2 * len(KILLED))
+        found = plans(scene, state, job)
+        plan = found[(rounds * BLOCK + place) % len(found)]
+        yield damaged(scene, number, plan, draws)
+
+
+def damaged(scene: Scene, number: int, plan: Plan, draws: random.Random) -> Case:
+    """Damage a file, run what reads it, compare with what should come out."""
+    scene.put_back(plan.state)
+    target = scene.folder / plan.path
+    others = [p for p in scene.folder.rglob(f"*{target.suffix}") if p.is_file() and p != target]
+    before = target.read_bytes()
+    plan.damage(target, draws, draws.choice(others) if others else target)
+    verdict, said = SAME, ""
+    if target.is_file() and target.read_bytes() == before:
+        plan.damage(target, draws, Path(__file__))  # an only file, or an equal one
+    for job, out in plan.readers:
+        done = scene.run(job.command(out))
+        verdict = judge(scene, done, plan.path, out, scene.right[job.out])
+        if verdict != SAME:
+            said = done.said
+            break
+    name = plan.path.as_posix()
+    return Case(number, plan.state, name, plan.damage.__name__, verdict, said)
+
+
+def judge(scene: Scene, done: Outcome, path: Path, out: str, right: dict[str, str]) -> str:
     """Say what came of a command after a file was damaged."""
     if done.fault:
         return done.fault
     if done.code == 0:
-        out = out_of(command)
-        return SAME if scene.digest(out) == right[out] else "SILENTLY USED"
+        return SAME if scene.digest(out) == right else "SILENTLY USED"
     names = {path.name, *(part for part in path.parts[:-1] if part not in ("data", "cache"))}
     return NAMED if any(name in done.said for name in names) else "error without the file's name"

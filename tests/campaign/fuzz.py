@@ -7,8 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tests.campaign.damage import Case
-from tests.campaign.scene import CPU, TINY, Command, Scene, build, predict, train
+import pandas
+
+from augment.shards import read_rows
+from tests.campaign.scene import CPU, TINY, Case, Command, Scene, build, predict, train
 
 REFUSED, ACCEPTED = "refused", "accepted"
 VALUES: tuple[Any, ...] = (
@@ -78,6 +80,14 @@ SAID = "said/predictions.json"
 GLOVE = ("--mlm", "none", "--glove", "vectors.txt")
 RECIPE = ("distill.train", "--recipe", "recipe.toml", "--data", "set", "--output", "new")
 NA_PROBS = ("--na-prob-file", "said/na_probs.json")
+TEXT = (
+    *("distill.train", "--recipe", "tinyroberta-squad2", "--data", "train.json", "--output", "new"),
+    *("--teacher", "teacher", "--student", "teacher:2,4", "--only-stages", "0", "--max-steps", "1"),
+    *("--stages.0.batch-size", "4", "--stages.0.layer-map", "2", "4", *TINY, *CPU),
+)
+ROWS = ("rows.jsonl", "rows.csv", "rows.parquet")
+ONE_STEP = ("--epochs", "1", "--max-steps", "1", "--batch-size", "4", *TINY, *CPU)
+EPOCH = ("--mlm", "mlm", "--epochs", "1", *CPU)
 TARGETS: tuple[tuple[str, Command], ...] = (
     ("train.json", build("new")),
     ("vectors.txt", build("new")),
@@ -99,35 +109,62 @@ TARGETS: tuple[tuple[str, Command], ...] = (
     ("teacher/*", train("new")),
     ("student/*", predict("new")),
     ("student/*", ("distill.card", "student")),
+    ("student/*", ("distill.prune_report", "student")),
+    ("student/*", ("distill.prune_compact", "student", "new")),
+    ("student/**/*", train("student")),
+    ("said/*", predict("said")),
+    ("said/*", ("distill.archive", "said", "train.json", "new")),
+    ("mlm/*", ("augment.fit_mlm", "train.json", "new", *EPOCH)),
+    ("train.json", ("augment.fit_mlm", "train.json", "new", *EPOCH)),
+    ("fitted-mlm/*", ("augment.fit_mlm", "train.json", "fitted-mlm", *EPOCH)),
+    ("set/**/*", ("eval.agreement", "set", "student", *CPU)),
+    ("set/**/*", ("augment.browse", "set", "--html", "new.html")),
+    ("train.json", ("distill.finetune", "train.json", "new", "--model", "mlm", *ONE_STEP)),
+    ("student/*", ("distill.finetune", "train.json", "new", "--model", "student", *ONE_STEP)),
+    ("text.txt", (*TEXT, "--text", "text.txt")),
+    ("keep.txt", build("new", "--keep-words", "keep.txt")),
+    *((rows, ("augment.build", rows, *build("new")[2:])) for rows in ROWS),
     ("recipe.toml", ("distill.recipes", "recipe.toml")),
     ("recipe.toml", (*RECIPE, "--max-steps", "1", *TINY, *CPU)),
 )
 """A file of its input, and a command; what begins with `new` is an output."""
 
 
-def cases(scene: Scene, number: int, seed: int) -> Iterator[Case]:
-    """Give every command in turn a malformed input."""
-    for command in (build("set"), train("student"), predict("said")):
-        done = scene.run(command)
-        assert done.code == 0, done.said
-    recipes = Path(__file__).parents[2] / "distill/recipes"
-    shutil.copy(recipes / "minilm-3l-384d-squad2.toml", scene.folder / "recipe.toml")
-    scene.keep("start")
-    draws = random.Random(seed)
-    for turn in range(number):
-        pattern, command = TARGETS[turn % len(TARGETS)]
-        scene.put_back("start")
+def cases(scene: Scene, numbers: range, seed: int) -> Iterator[Case]:
+    """Give every command in turn a malformed input; a case is a function of seed and number."""
+    scene.put_back("finished")
+    write_more(scene)
+    scene.keep("fuzzed")
+    for number in numbers:
+        draws = random.Random(f"{seed}/{number}")
+        pattern, command = TARGETS[number % len(TARGETS)]
+        scene.put_back("fuzzed")
         path = draws.choice(sorted(p for p in scene.folder.glob(pattern) if p.is_file()))
         path.write_bytes(mutate(path.read_bytes(), draws))
-        name = path.relative_to(scene.folder).as_posix()
         done = scene.run(command)
         made = [p.name for p in scene.folder.iterdir() if p.name.startswith("new")]
         if done.fault:
             verdict = done.fault
         elif done.code == 0:
             verdict = ACCEPTED
-        elif made:
-            verdict = f"half made: {', '.join(made)}"
         else:
-            verdict = REFUSED
-        yield Case(command[0], name, "malformed", verdict, done.said[-2000:])
+            verdict = f"half made: {', '.join(made)}" if made else REFUSED
+        name = path.relative_to(scene.folder).as_posix()
+        yield Case(number, command[0], name, "malformed", verdict, done.said)
+
+
+def write_more(scene: Scene) -> None:
+    """Leave inputs of other kinds, and a model that was fitted."""
+    folder = scene.folder
+    recipe = Path(__file__).parents[2] / "distill/recipes/minilm-3l-384d-squad2.toml"
+    shutil.copy(recipe, folder / "recipe.toml")
+    rows = pandas.DataFrame(read_rows(folder / "set")).query("copy_index == 0").head(4)
+    (folder / "rows.jsonl").write_text(rows.to_json(orient="records", lines=True))
+    rows.to_parquet(folder / "rows.parquet")
+    rows.assign(answers=[json.dumps(value) for value in rows["answers"]]).to_csv(
+        folder / "rows.csv", index=False
+    )
+    (folder / "text.txt").write_text("the cat sat on the mat\na dog in the river\n" * 4)
+    (folder / "keep.txt").write_text("Anne Leroy\nbook\n")
+    done = scene.run(("augment.fit_mlm", "train.json", "fitted-mlm", *EPOCH))
+    assert done.code == 0, done.said

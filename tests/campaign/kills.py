@@ -6,47 +6,47 @@ import signal
 import time
 from collections.abc import Iterator
 
-from tests.campaign.damage import SAME, Case, out_of
-from tests.campaign.scene import Scene, build, train
+from tests.campaign.damage import SAME
+from tests.campaign.scene import BUILD, TRAIN, Case, Job, Scene
 
-LEFT = {"candidates", "cache", "mlm", "teacher", "train.json", "vectors.txt", "set"}
-"""Names that may lie beside the result."""
+KINDS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
+FROM_THE_START = 0.2
+"""Share of Ctrl-C that a process of its own gets, which may still be importing."""
 
 
-def cases(scene: Scene, number: int, seed: int) -> Iterator[Case]:
-    """Kill, terminate or interrupt a command; the last as a process of its own, as by Ctrl-C."""
-    draws = random.Random(seed)
-    seconds, right = {}, {}
-    assert scene.run(build("set")).code == 0
-    scene.keep("start")
-    for command in (build("set-2"), train("student-2")):
-        scene.put_back("start")
-        began = time.monotonic()
-        done = scene.run(command)
-        assert done.code == 0, done.said
-        seconds[command] = time.monotonic() - began
-        right[command] = scene.digest(out_of(command))
-    for _ in range(number):
-        command = draws.choice(list(right))
-        kind = draws.choice((signal.SIGKILL, signal.SIGTERM, signal.SIGINT))
-        out = out_of(command)
-        scene.put_back("start")
-        if kind == signal.SIGINT:
-            stopped = scene.interrupt(command, draws.uniform(0.1, 2 * seconds[command] + 3))
+def cases(scene: Scene, numbers: range, seed: int) -> Iterator[Case]:
+    """Kill, terminate or interrupt a command; each case is a function of seed and number."""
+    seconds = {job: _seconds(scene, job) for job in (BUILD, TRAIN)}
+    for number in numbers:
+        draws = random.Random(f"{seed}/{number}")
+        job, kind = draws.choice((BUILD, TRAIN)), draws.choice(KINDS)
+        command = job.command(job.out)
+        scene.put_back(job.start)
+        if kind == signal.SIGINT and draws.random() < FROM_THE_START:
+            stopped = scene.interrupt(command, draws.uniform(0.1, 2 * seconds[job] + 3))
         else:
             child = scene.start(command)
-            time.sleep(draws.uniform(0, seconds[command]))
+            time.sleep(draws.uniform(0, seconds[job]))
             os.kill(child, kind)
             stopped = scene.end(child)
-        fault = stopped.fault if kind == signal.SIGINT and stopped.code != 130 else None
         again = scene.run(command)
-        left = {path.name for path in scene.folder.iterdir()} - LEFT - {out}
-        if fault or again.fault:
-            verdict = str(fault or again.fault)
+        left = scene.left_over(job)
+        if kind == signal.SIGINT and stopped.fault and stopped.code != 130:
+            verdict = stopped.fault
+        elif again.fault:
+            verdict = again.fault
         elif again.code:
             verdict = "does not go on"
-        elif scene.digest(out) != right[command]:
+        elif scene.digest(job.out) != scene.right[job.out]:
             verdict = "OTHER BYTES"
         else:
-            verdict = f"left over: {', '.join(sorted(left))}" if left else SAME
-        yield Case(kind.name, command[0], "killed", verdict, (stopped.said + again.said)[-2000:])
+            verdict = f"left over: {', '.join(left)}" if left else SAME
+        said = stopped.said + again.said
+        yield Case(number, job.out, "", kind.name, verdict, said)
+
+
+def _seconds(scene: Scene, job: Job) -> float:
+    scene.put_back(job.start)
+    began = time.monotonic()
+    assert scene.run(job.command(job.out)).code == 0
+    return time.monotonic() - began

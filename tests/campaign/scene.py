@@ -1,8 +1,11 @@
-"""A tiny build and a tiny two-stage distillation, by command, in forks of one warm process."""
+"""Tiny builds and a tiny two-stage distillation, by command, in forks of one warm process."""
 
+import gc
 import hashlib
+import importlib
 import json
 import os
+import pkgutil
 import resource
 import runpy
 import shutil
@@ -18,14 +21,20 @@ import numpy as np
 import torch
 from transformers import BertForMaskedLM
 
+from augment.base.folders import empty
+from augment.cards.plots import drawing, svg
 from tests import tiny_distil
 from tests.small_sets import small_set
+from tests.test_crash import disturb
 
 ROOT = Path(__file__).parents[2]
 CPU_SECONDS = 60
 """After which a command counts as hanging."""
-LIKE_EVERY_TIME = {"run.json", "training.json", "SHA256SUMS", "README.md"}
-"""Files that hold times, or hashes of such files."""
+NOT_COMPARED = {
+    *("run.json", "training.json", "stage.json", "predict.json", "README.md"),  # times, names
+    "SHA256SUMS",  # over those
+    "curves.svg",  # the mean loss since the last entry of the log, or since a run went on
+}
 
 Command = tuple[str, ...]
 """A module and its arguments."""
@@ -44,7 +53,7 @@ def build(out: str, *more: str) -> Command:
 def fit(out: str) -> Command:
     """Vectors fitted to the contexts, no masked LM."""
     sources = ("--mlm", "none", "--glove", "fit", "--copies-per-example", "2")
-    return ("augment.build", "train.json", out, *sources, "--num-workers", "1")
+    return ("augment.build", "train.json", out, *sources, "--num-workers", "1", "--allow-unchanged")
 
 
 def train(out: str, *more: str) -> Command:
@@ -59,6 +68,38 @@ def train(out: str, *more: str) -> Command:
 def predict(out: str) -> Command:
     """The student on what it learned."""
     return ("eval.predict", "student", "train.json", out, *TINY, *CPU)
+
+
+@dataclass(frozen=True)
+class Case:
+    """What was done to what, and what came of it."""
+
+    number: int
+    state: str
+    """Of the disk, or the command."""
+    file: str
+    fault: str
+    verdict: str
+    said: str = ""
+
+
+@dataclass(frozen=True)
+class Job:
+    """Work that a campaign disturbs."""
+
+    command: Callable[..., Command]
+    """From the name of what it makes."""
+    start: str
+    """The state of the disk that it begins from."""
+    out: str
+    """What it made of it undisturbed."""
+
+
+BUILD = Job(build, "inputs", "set")
+FIT = Job(fit, "inputs", "fitted")
+TRAIN = Job(train, "built", "student")
+PREDICT = Job(predict, "trained", "said")
+JOBS = (BUILD, FIT, TRAIN, PREDICT)
 
 
 @dataclass(frozen=True)
@@ -83,23 +124,47 @@ class Outcome:
 
 
 class Scene:
-    """A folder with inputs, in which commands run; its state can be kept and put back."""
+    """A folder with inputs, in which commands run; its states are kept and put back."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder / "work"
         self.kept = folder / "kept"
         self.log = folder / "log"
         self.folder.mkdir(parents=True)
+        warm()
         write_inputs(self.folder)
+        self.keep("inputs")
+        for job, then in zip(JOBS, ("built", "fitted", "trained", "finished"), strict=True):
+            done = self.run(job.command(job.out))
+            assert done.code == 0, done.said
+            self.keep(then)
+        self.right = {job.out: self.digest(job.out) for job in JOBS}
 
     def keep(self, name: str) -> None:
         """Copy everything aside."""
-        shutil.copytree(self.folder, self.kept / name)
+        shutil.copytree(self.folder, self.kept / name, symlinks=True)
 
     def put_back(self, name: str) -> None:
         """Make everything as it was kept."""
-        shutil.rmtree(self.folder)
-        shutil.copytree(self.kept / name, self.folder)
+        empty(self.folder)
+        shutil.copytree(self.kept / name, self.folder, symlinks=True, dirs_exist_ok=True)
+
+    def steps(self, job: Job) -> int:
+        """Count the steps on disk of an undisturbed run."""
+        counted = self.log.with_name("steps")
+        self.put_back(job.start)
+
+        def count() -> None:
+            disturb(lambda number, _: counted.write_text(str(number)) and None)
+
+        assert self.run(job.command(job.out), count).code == 0
+        return int(counted.read_text())
+
+    def left_over(self, job: Job) -> list[str]:
+        """Name what lies beside the result that nobody asked for."""
+        names = {path.name for path in self.folder.iterdir()}
+        kept = {path.name for path in (self.kept / job.start).iterdir()}
+        return sorted(names - kept - {job.out, f"{job.out}.candidates", "candidates", "cache"})
 
     def start(self, command: Command, prepare: Callable[[], None] | None = None) -> int:
         """Run a command in a fork, after `prepare`; give its process."""
@@ -141,9 +206,8 @@ class Scene:
             path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
             for path in sorted(folder.rglob("*"))
             if path.is_file()
-            and path.name not in LIKE_EVERY_TIME
-            and not {"logs", "stages"} & set(path.relative_to(folder).parts)
-            and path.name != "predict.json"
+            and path.name not in NOT_COMPARED
+            and "logs" not in path.relative_to(folder).parts
         }
 
     def _environment(self) -> dict[str, str]:
@@ -174,6 +238,19 @@ class Scene:
             sys.stdout.flush()
             sys.stderr.flush()
             os._exit(code)
+
+
+def warm() -> None:
+    """Import what commands import, so that a fork has it, and spare the collector a look at it."""
+    for name in ("augment", "eval", "distill"):
+        for found in pkgutil.walk_packages(importlib.import_module(name).__path__, f"{name}."):
+            importlib.import_module(found.name)
+    for name in ("datasets", "transformers.trainer", "torch.utils.tensorboard"):
+        importlib.import_module(name)
+    with drawing("warm", (1, 1)) as figure:
+        svg(figure)
+    gc.collect()
+    gc.freeze()
 
 
 def write_inputs(folder: Path) -> None:
