@@ -11,10 +11,10 @@ import shutil
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 
@@ -40,10 +40,20 @@ from augment.building.effect import check_candidates, check_copies
 from augment.building.examples import make_examples
 from augment.building.manifest import make_manifest, summary
 from augment.building.plan import check_ids, plan_shards
-from augment.building.sources import Sources, find_model, find_vectors, read_keep_words
+from augment.building.sources import (
+    Model,
+    Sources,
+    find_model,
+    find_vectors,
+    read_keep_words,
+    set_up_finding,
+)
 from augment.building.stages import compute_candidates, write_shards
 from augment.cards.data_card import EXAMPLES, write_card
 from augment.cards.facts import Told, inherited
+from augment.engines.array_job import ArrayPart, LeftToOthers, never_seen
+from augment.engines.cluster import Cluster
+from augment.engines.options import LOCAL, EngineOptions
 from augment.shards import folder_faults, shard_names
 from augment.squad import TRAIN_PART, OnBadAnswer, Part, SquadSet, read_squad
 from augment.variants.masking import MaskingRule
@@ -122,6 +132,11 @@ class BuildConfig:
     Needed where there are several kinds."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """Number type of the masked LM's encoder; auto: the fastest that the hardware has."""
+    runs_on: tyro.conf.OmitArgPrefixes[EngineOptions] = LOCAL
+    """What runs the tasks. It does not change the output."""
+    share: Annotated[str | None, tyro.conf.arg(name="part", metavar="K/N")] = None
+    """Do every N-th task of what is next, from the K-th on, and leave the rest to other parts.
+    They may run at once, on machines that share OUT. Without --part, the command finishes it."""
     input: Told = field(default_factory=Told)
     """What is known of TRAIN, for the card; its own card, if it has one, is read."""
     allow_unchanged: bool = False
@@ -146,13 +161,28 @@ class BuildConfig:
         inside = (self.out.resolve(), self.folder.incomplete.resolve())
         if any(self.candidates_folder.resolve().is_relative_to(folder) for folder in inside):
             raise ValueError(f"--candidates {self.candidates}: inside OUT; keep them elsewhere")
+        if self.num_workers and self.runs_on.engine == "ray":
+            raise ValueError("--num-workers: Ray does as many tasks at a time as it has CPUs")
+        if self.array_part and (self.overwrite or self.runs_on.engine == "ray"):
+            raise ValueError("--part: goes with neither --overwrite nor --engine ray")
         if self.mlm == self.glove == "none":
             raise ValueError("--mlm none --glove none: nothing to take candidates from")
 
     @property
     def folder(self) -> OutFolder:
         """The set's folder, and where it is built."""
-        return OutFolder(out=self.out, what="a set", mark=MANIFEST, overwrite=self.overwrite)
+        return OutFolder(
+            out=self.out,
+            what="a set",
+            mark=MANIFEST,
+            overwrite=self.overwrite,
+            shared=self.array_part is not None,
+        )
+
+    @property
+    def array_part(self) -> ArrayPart | None:
+        """This job's part of the tasks."""
+        return ArrayPart.parse(self.share) if self.share else None
 
     @property
     def candidates_folder(self) -> Path:
@@ -166,10 +196,16 @@ def build(config: BuildConfig) -> RunRecord:
     Raises:
         UsageError: OUT holds something else.
         ValueError: a fault in the input, with its place.
+        LeftToOthers: with `share`, when this part is done; OUT is not there yet.
     """
+    with config.runs_on.joined() as cluster:
+        return _build(config, cluster)
+
+
+def _build(config: BuildConfig, cluster: Cluster | None) -> RunRecord:
     started = time.monotonic()
     config.folder.look()
-    sources = find_sources(config)
+    sources = find_sources(config, cluster)
     plan = make_plan(config, sources)
     with config.folder.claimed(plan.as_json()) as finished:
         if finished:
@@ -179,23 +215,34 @@ def build(config: BuildConfig) -> RunRecord:
             _say(f"{config.out} is complete and was built with this configuration")
             return read_run(config.out)
         incomplete = _prepare(config.folder, plan)
+        if part := config.array_part:
+            part.sign(incomplete / "receipts")
+        elif absent := never_seen(incomplete / "receipts"):
+            _say(
+                f"{incomplete}: --part {', '.join(absent)} never worked here: not run, or on a "
+                "machine that does not share this folder"
+            )
         config.folder.look(_bytes_left(sources, plan, incomplete))
         seconds = {"inputs": time.monotonic() - started}
         parts = _parts(config, sources)
-        with _timed(seconds, "candidates"):
-            computed = compute_candidates(sources, *parts, config.num_workers)
-            texts = [paragraph.context for paragraph in sources.squad.paragraphs]
-            check_candidates(Stored(*parts), texts, plan, config.allow_unchanged)
-        with _timed(seconds, "writing"):
-            paragraphs = sources.squad.paragraphs
-            receipts = write_shards(paragraphs, plan, parts, incomplete, config.num_workers)
+        folders = [incomplete, parts[0].place]
+        files = [sources.model.folder] if sources.model.folder else []
+        with cluster.sharing(folders, files) if cluster else nullcontext() as engine:
+            with _timed(seconds, "candidates"):
+                number = config.num_workers
+                computed = compute_candidates(sources, *parts, number, engine, part)
+                texts = [paragraph.context for paragraph in sources.squad.paragraphs]
+                check_candidates(Stored(*parts), texts, plan, config.allow_unchanged)
+            with _timed(seconds, "writing"):
+                paragraphs = sources.squad.paragraphs
+                receipts = write_shards(paragraphs, plan, parts, incomplete, number, engine, part)
         record = _finish(
             config, sources.squad, plan, parts, receipts, incomplete, computed, seconds
         )
     return record
 
 
-def find_sources(config: BuildConfig) -> Sources:
+def find_sources(config: BuildConfig, cluster: Cluster | None = None) -> Sources:
     """Read and hash the inputs."""
     squad = read_squad(config.train, **asdict(config.part), on_bad_answer=config.on_bad_answer)
     squad = squad.limit(config.limit_contexts)
@@ -205,8 +252,9 @@ def find_sources(config: BuildConfig) -> Sources:
         raise UsageError(
             f"--num-shards {config.num_shards}: there are only {len(squad.paragraphs)} paragraphs"
         )
-    model = find_model(
-        config.mlm,
+    model = _find_model(
+        cluster,
+        name=config.mlm,
         num_candidates=config.num_candidates,
         masking=config.masking,
         words=config.words,
@@ -219,6 +267,17 @@ def find_sources(config: BuildConfig) -> Sources:
     contexts = [paragraph.context for paragraph in squad.paragraphs]
     vectors, name = find_vectors(config.glove, contexts, config.language)
     return Sources(squad, model, vectors, name, read_keep_words(config.keep_words))
+
+
+def _find_model(cluster: Cluster | None, **settings: Any) -> Model:
+    """Find the masked LM, and settle how it runs where it will run: this may lack what is there."""
+    if cluster is None or settings["name"] == "none":
+        return find_model(**settings)
+    if Path(settings["name"]).exists():
+        settings["name"] = str(Path(settings["name"]).absolute())
+    device = "cuda" if cluster.has_gpus and settings["device"] != "cpu" else "cpu"
+    [model] = cluster.run([settings], set_up_finding, (), device)
+    return model
 
 
 def make_plan(config: BuildConfig, sources: Sources) -> Plan:
@@ -269,7 +328,7 @@ def _prepare(folder: OutFolder, plan: Plan) -> Path:
     for place in sorted({Path(name).parent for name in shard_names(plan.shards.num_shards)}):
         for name in ("data", "receipts"):
             (folder.incomplete / name / place).mkdir(parents=True, exist_ok=True)
-    return folder.incomplete
+    return folder.incomplete.absolute()
 
 
 def _bytes_left(sources: Sources, plan: Plan, incomplete: Path) -> int:
@@ -281,7 +340,7 @@ def _bytes_left(sources: Sources, plan: Plan, incomplete: Path) -> int:
 
 
 def _parts(config: BuildConfig, sources: Sources) -> tuple[Parts, Parts | None]:
-    folder = config.candidates_folder
+    folder = config.candidates_folder.absolute()
     contexts = Parts(folder, context_setting(sources.model.sha256, sources.model.settings))
     if sources.vectors is None:
         return contexts, None
@@ -345,7 +404,16 @@ def _flag(name: str) -> str:
 
 
 def _main(config: BuildConfig) -> None:
-    record = build(config)
+    try:
+        record = build(config)
+    except LeftToOthers as left:
+        print(
+            f"{config.out}: part {config.share} has done its share of what was next. Still "
+            f"lacking: {left}. "
+            "When the other parts are done, the same command does its share of what "
+            "follows; without --part it does all that is left and finishes the set"
+        )
+        return
     print(summary(read_manifest(config.out), record))
     print(f"\n{config.out}: shards in data/, data card in README.md")
 

@@ -18,7 +18,13 @@ from pathlib import Path
 from typing import Any
 
 from augment.base.command import UsageError, to_json
-from augment.base.commit import fsync_file, fsync_folder, remove_leftovers, write_atomic
+from augment.base.commit import (
+    TEMPORARY,
+    fsync_file,
+    fsync_folder,
+    remove_leftovers,
+    write_atomic,
+)
 from augment.base.records import differences, read_record
 
 PLAN = "plan.json"
@@ -26,6 +32,7 @@ PLAN = "plan.json"
 INSIDE, MOVING = ".incomplete", "moving.json"
 """Of a mounted OUT: the working folder, and in it the names that are to move up."""
 NOT_CONTENT = (INSIDE, "lost+found")
+ABANDONED_SECONDS = 3600  # after which nobody is still writing a file
 NO_LOCKS = (errno.EBADF, errno.EINVAL, errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 """What file systems say that cannot lock a folder (NFS, some Lustre)."""
 
@@ -41,6 +48,9 @@ class OutFolder:
     """A file that every finished one has."""
     overwrite: bool = False
     """Replace another one; make an equal one again."""
+    shared: bool = False
+    """Let others work in it at the same time, each of whom adds whole files that all would write
+    alike."""
 
     @property
     def place(self) -> Path:
@@ -105,7 +115,9 @@ class OutFolder:
             yield True
             return
         self.place.parent.mkdir(parents=True, exist_ok=True)
-        with claimed(self.incomplete):
+        with claimed(self.incomplete, shared=self.shared):
+            if half_done and self.shared:
+                raise RuntimeError(f"{self.out}: a run was killed at its end; run it alone first")
             self._mend()
             try:
                 yield self.is_finished(plan)
@@ -165,7 +177,7 @@ class OutFolder:
         Raises:
             UsageError: it holds what is not ours, or has another plan and may not be forgotten.
         """
-        remove_leftovers(self.incomplete)
+        remove_leftovers(self.incomplete, ABANDONED_SECONDS if self.shared else 0)
         if holds_anything(self.incomplete):
             there = read_record(self.incomplete / PLAN, self.incomplete)
             if there is None:
@@ -245,8 +257,10 @@ def made_at_once(target: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def claimed(folder: Path, *, wait: bool = False) -> Iterator[None]:
+def claimed(folder: Path, *, wait: bool = False, shared: bool = False) -> Iterator[None]:
     """Hold a folder, made if it is not there, for as long as this process lives.
+
+    With `shared`, others that do so may hold it, too.
 
     The lock is on the folder itself, so there is no file of it: none to be left behind, and none
     of somebody else's to be opened. A folder that was made here is removed if it stays empty.
@@ -267,7 +281,7 @@ def claimed(folder: Path, *, wait: bool = False) -> Iterator[None]:
                 ) from error
             continue  # its holder renamed or removed it, or another has just made it
         try:
-            _lock(descriptor, folder, wait)
+            _lock(descriptor, folder, wait, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
             if not _is_at(folder, descriptor):  # renamed or removed before it was locked
                 continue
             try:
@@ -281,9 +295,9 @@ def claimed(folder: Path, *, wait: bool = False) -> Iterator[None]:
             os.close(descriptor)
 
 
-def _lock(descriptor: int, folder: Path, wait: bool) -> None:
+def _lock(descriptor: int, folder: Path, wait: bool, kind: int) -> None:
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        fcntl.flock(descriptor, kind | (0 if wait else fcntl.LOCK_NB))
     except BlockingIOError as error:
         raise RuntimeError(f"{folder}: another process is at work here; wait for it") from error
     except OSError as error:
@@ -336,4 +350,5 @@ def holds_anything(path: Path) -> bool:
     """Tell whether there is a file, or a folder with anything of its owner's in it."""
     if not path.is_dir():
         return path.exists()
-    return any(inside.name not in NOT_CONTENT for inside in path.iterdir())
+    names = (inside.name for inside in path.iterdir())
+    return any(name not in NOT_CONTENT and not TEMPORARY.fullmatch(name) for name in names)

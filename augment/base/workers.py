@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import connection
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from augment.base.progress import say_done, watch
 from augment.base.terminal import deaf_children
@@ -18,6 +18,21 @@ Result = TypeVar("Result")
 TICK = 0.5
 """Seconds after which what other processes have done is asked for again."""
 
+
+class Engine(Protocol):
+    """What runs tasks elsewhere than in processes of this machine."""
+
+    def run(
+        self,
+        tasks: Iterable[Task],
+        setup: Callable[..., Callable[[Task], Result]],
+        arguments: tuple[Any, ...],
+        device: str,
+    ) -> Iterator[Result]:
+        """Do tasks, each once or more often; yield results in the order they finish."""
+        ...
+
+
 _work: Callable[[Any], Any] | None = None
 
 
@@ -26,6 +41,7 @@ def run_tasks(
     setup: Callable[..., Callable[[Task], Result]],
     arguments: tuple[Any, ...],
     devices: Sequence[str],
+    engine: Engine | None = None,
 ) -> Iterator[Result]:
     """Set up one worker per device, give it tasks, yield results in the order they finish.
 
@@ -35,10 +51,14 @@ def run_tasks(
             that does a task.
         arguments: for `setup`.
         devices: one worker each, such as `["cpu", "cpu"]`; a single one works in this process.
+        engine: if given, runs the tasks instead, on devices of the first one's kind.
 
     Raises:
         RuntimeError: a worker died without an exception, most likely for lack of memory.
     """
+    if engine is not None:
+        yield from engine.run(tasks, setup, arguments, devices[0])
+        return
     if len(devices) == 1:
         work = setup(*arguments, devices[0])
         yield from map(work, tasks)

@@ -1,8 +1,9 @@
 """Find, read and hash what a build is made from: the set, the masked LM, the vectors."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from augment.base.command import existing_file
 from augment.base.models import (
@@ -86,6 +87,11 @@ def find_model(
         return Model(name, None, None, settings)
     folder = model_folder(name)
     return Model(shown_name(name), folder, model_sha256(folder), settings)
+
+
+def set_up_finding(device: str) -> Callable[[Mapping[str, Any]], Model]:
+    """Give what finds a masked LM by the arguments of `find_model`, on the machine that this is."""
+    return lambda arguments: find_model(**arguments)
 
 
 def find_vectors(

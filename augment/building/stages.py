@@ -6,17 +6,20 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from itertools import compress
 from pathlib import Path
+from typing import TypeVar
 
 from augment.base.command import to_json, usable_cores
 from augment.base.commit import file_sha256, remove_leftovers, write_atomic
+from augment.base.folders import ABANDONED_SECONDS
 from augment.base.models import check_accelerator, gpu_names
 from augment.base.paragraphs import Paragraph
 from augment.base.progress import bar, say_done
 from augment.base.records import as_json, processor
 from augment.base.set_records import Plan, Receipt, Shard
 from augment.base.toml_files import fill
-from augment.base.workers import run_tasks
+from augment.base.workers import Engine, run_tasks
 from augment.building.sources import Model, Sources
+from augment.engines.array_job import ArrayPart, LeftToOthers
 from augment.shards import AugmentedParagraph, shard_names, write_shard
 from augment.variants.glove import neighbours as find_neighbours
 from augment.variants.masked_lm import MaskedLM, MaskedLMSettings
@@ -24,46 +27,61 @@ from augment.variants.parts import Parts, text_key
 from augment.variants.replace import make_variants
 from augment.variants.store import CandidateStore, Stored, compute_part, neighbour_part
 
+Work = TypeVar("Work")
+
 CONTEXTS_PER_PART = 128  # contexts whose candidates are computed and stored together
-ABANDONED_SECONDS = 3600  # after which nobody is still writing a part
 SHARE_BINS = 20  # of the histogram of the share of words replaced
 
 
 def compute_candidates(
-    sources: Sources, contexts: Parts, neighbours: Parts | None, num_workers: int | None
+    sources: Sources,
+    contexts: Parts,
+    neighbours: Parts | None,
+    num_workers: int | None,
+    engine: Engine | None = None,
+    part: ArrayPart | None = None,
 ) -> int:
-    """Fill the store with what it lacks; give the number of contexts sent through the model."""
+    """Fill the store with what it lacks; give the number of contexts sent through the model.
+
+    Raises:
+        LeftToOthers: with `part`, there is more to do than its share.
+    """
     texts = list(dict.fromkeys(paragraph.context for paragraph in sources.squad.paragraphs))
     for parts in (contexts, neighbours):
         if parts and parts.folder.is_dir():
             remove_leftovers(parts.folder, ABANDONED_SECONDS)
     stored = Stored(contexts, neighbours)
-    lacking = compress(texts, stored.lacks(texts))
-    missing = sorted(lacking, key=lambda text: (len(text), text_key(text)))
+    in_order = sorted(texts, key=lambda text: (len(text), text_key(text)))
     groups = [
-        missing[at : at + CONTEXTS_PER_PART] for at in range(0, len(missing), CONTEXTS_PER_PART)
+        in_order[at : at + CONTEXTS_PER_PART] for at in range(0, len(texts), CONTEXTS_PER_PART)
     ]
     groups.sort(key=lambda group: text_key(group[0]))  # long and short ones mixed: a true rate
-    devices = _devices(sources.model.settings, num_workers, len(groups))
-    arguments = (contexts, sources.model, len(devices))
-    done = run_tasks(groups, set_up_candidates, arguments, devices)
-    with bar("candidates", "context", len(missing)):
+    tasks = [list(compress(group, stored.lacks(group))) or None for group in groups]
+    own = _own(tasks, part)
+    missing = sum(map(len, own))
+    settings = sources.model.settings
+    devices = [settings.device_class] if engine else _devices(settings, num_workers, len(own))
+    threads = 1 if engine else max(1, usable_cores() // len(devices))
+    arguments = (contexts, sources.model, threads)
+    done = run_tasks(own, set_up_candidates, arguments, devices, engine)
+    with bar("candidates", "context", missing):
         list(done)
     stored.refresh()
+    if part and (left := int(stored.lacks(texts).sum())):
+        raise LeftToOthers(f"candidates of {left} contexts")
     if neighbours and sources.vectors:
         unknown = stored.unknown_words(stored.candidates(texts, alone=True).words_for_glove(texts))
         if unknown:
-            settings = sources.model.settings
             with bar("neighbours", "word", len(unknown)):
                 found = find_neighbours(
                     sources.vectors, unknown, settings.num_candidates, settings.language
                 )
             neighbours.write(neighbour_part(found), processor())
-    return len(missing) if sources.model.folder else 0
+    return missing if sources.model.folder else 0
 
 
 def set_up_candidates(
-    parts: Parts, model: Model, num_workers: int, device: str
+    parts: Parts, model: Model, threads: int, device: str
 ) -> Callable[[Sequence[str]], int]:
     """Load the masked LM in a worker; give the function that stores some contexts' candidates."""
     masked_lm = None
@@ -74,7 +92,7 @@ def set_up_candidates(
 
         check_accelerator(model.settings.accelerator, device)
         keep_freed_memory()
-        torch.set_num_threads(max(1, usable_cores() // num_workers))
+        torch.set_num_threads(threads)
         masked_lm = MaskedLM.load(
             str(model.folder), device, model.settings.dtype, model.settings.language
         )
@@ -93,24 +111,38 @@ def write_shards(
     parts: tuple[Parts, Parts | None],
     incomplete: Path,
     num_workers: int | None,
+    engine: Engine | None = None,
+    part: ArrayPart | None = None,
 ) -> list[Receipt]:
-    """Write every shard that has no valid receipt; give all receipts in order."""
+    """Write every shard that has no valid receipt; give all receipts in order.
+
+    Raises:
+        LeftToOthers: with `part`, there is more to do than its share.
+    """
     assert plan.shards is not None  # else it is a manifest's
-    tasks = []
+    tasks: list[tuple[str, Sequence[Paragraph]] | None] = []
     names = shard_names(plan.shards.num_shards)
     for index, name in enumerate(names):
-        if read_receipt(incomplete, name) is None:
-            place = plan.shards.paragraphs(index)
-            tasks.append((name, paragraphs[place.start : place.stop]))
-    devices = _devices(None, num_workers, len(tasks))
+        place = plan.shards.paragraphs(index)
+        done = read_receipt(incomplete, name) is not None
+        tasks.append(None if done else (name, paragraphs[place.start : place.stop]))
+    own = _own(tasks, part)
+    devices = _devices(None, num_workers, len(own))
     arguments = (incomplete, plan, *parts)
-    written = run_tasks(tasks, set_up_shards, arguments, devices)
-    total = sum(len(task[1]) for task in tasks)
+    written = run_tasks(own, set_up_shards, arguments, devices, engine)
+    total = sum(len(task[1]) for task in own)
     with bar("shards", "context", total):
         list(written)
-    receipts = [read_receipt(incomplete, name) for name in names]
-    assert all(receipts)
-    return [receipt for receipt in receipts if receipt]
+    found = [read_receipt(incomplete, name) for name in names]
+    receipts = [receipt for receipt in found if receipt]
+    left = len(names) - len(receipts)
+    if part:
+        raise LeftToOthers(f"{left} shards" if left else "the manifest")
+    if left:
+        raise RuntimeError(
+            f"{incomplete}: {left} of {len(names)} shards that were just written are not there"
+        )
+    return receipts
 
 
 def set_up_shards(
@@ -193,6 +225,11 @@ def read_receipt(incomplete: Path, name: str) -> Receipt | None:
         return None  # damaged: as good as none
     receipt = fill(Receipt, json.loads(content), f"{path}: ")
     return receipt if file_sha256(shard) == receipt.shard.sha256 else None
+
+
+def _own(tasks: Sequence[Work | None], part: ArrayPart | None) -> list[Work]:
+    """Give the tasks to do here; None stands for one that is done."""
+    return (part or ArrayPart(1, 1)).own(tasks)
 
 
 def _devices(
