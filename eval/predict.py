@@ -22,8 +22,10 @@ import tyro
 
 from augment.base.command import UsageError, run, to_json, versions
 from augment.base.models import Device, model_sha256, pick_device, shown_name
+from augment.engines.options import LOCAL, EngineOptions
 from augment.squad import DEV_PART, Part
 from eval.reading.answers import Answer, Span
+from eval.reading.elsewhere import elsewhere
 from eval.reading.exported import exported_dtype, is_exported
 from eval.reading.protocol import Protocol
 from eval.reading.reader import Dtype, Reader, find_reader, process_rank
@@ -32,7 +34,17 @@ from eval.scoring.submission import PREDICT_CONFIG, write_whole
 
 __all__ = ["Answer", "Predict", "Protocol", "Reader", "Span", "main", "predict"]
 
-NOT_IDENTITY = ("model", "dev", "part", "out", "batch_size", "device", "allow_bin", "overwrite")
+NOT_IDENTITY = (
+    "model",
+    "dev",
+    "part",
+    "out",
+    "batch_size",
+    "device",
+    "allow_bin",
+    "overwrite",
+    "runs_on",
+)
 """Fields that say where and how fast, not what: they may change between runs (the model and the
 data set are told by their hashes)."""
 
@@ -74,12 +86,16 @@ class Predict:
     """Number type of the reader; scores that you publish should be made with float32."""
     allow_bin: bool = False
     """Also load pytorch_model.bin if a checkpoint has no safetensors."""
+    runs_on: tyro.conf.OmitArgPrefixes[EngineOptions] = LOCAL
+    """What runs the reader. It does not change the output."""
     overwrite: bool = False
     """Replace predictions in OUT that were made with other settings."""
 
     def __post_init__(self) -> None:
         if self.batch_size < 1:
             raise UsageError(f"batch_size {self.batch_size}: must be at least 1")
+        if self.runs_on.engine == "ray" and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+            raise UsageError("--engine ray: runs on all machines by itself, without torchrun")
         _ = self.rules  # checks the protocol's own fields
 
     @property
@@ -116,15 +132,19 @@ def predict(config: Predict) -> dict[str, str]:
         if done is not None:
             print(f"{config.out}: complete already", file=sys.stderr)
             return done
-        reader = Reader.load(
-            config.model,
-            protocol=config.rules,
-            batch_size=config.batch_size,
-            device=config.device,
-            dtype=config.dtype,
-            allow_bin=config.allow_bin,
-        )
-        answers = reader.read(asked, contexts, may_be_null=may_be_null, progress=True)
+        loading: dict[str, Any] = {
+            "name": config.model,
+            "protocol": config.rules,
+            "batch_size": config.batch_size,
+            "device": config.device,
+            "dtype": config.dtype,
+            "allow_bin": config.allow_bin,
+        }
+        with elsewhere(config.runs_on, config.out, loading) as find:
+            reader = Reader.load(**loading)
+            answers = reader.read(
+                asked, contexts, may_be_null=may_be_null, progress=True, find=find
+            )
         predictions = {q.id: answer.text for q, answer in zip(questions, answers, strict=True)}
         if process_rank()[0] == 0:
             files = dict(_files(predictions, answers, may_be_null, config.n_best_size))

@@ -14,7 +14,8 @@ from augment.build import BuildConfig, build
 from augment.engines.cluster import joined
 from augment.engines.options import EngineOptions
 from augment.engines.shared_folder import CommonGround, common_ground
-from tests.clusters import Machines, finished, kill_in_stage, long_set, start, two_machines
+from eval.predict import Predict, predict
+from tests.clusters import ROOT, Machines, finished, kill_in_stage, long_set, start, two_machines
 from tests.test_build import digests
 from tests.test_workers import doubling
 
@@ -24,6 +25,15 @@ def machines() -> Iterator[Machines]:
     pytest.importorskip("ray")
     with two_machines() as found:
         yield found
+
+
+@pytest.fixture(scope="module")
+def right(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with train.json, and the set that one machine builds from it."""
+    folder = tmp_path_factory.mktemp("right")
+    (folder / "train.json").write_text(json.dumps(long_set(512)))
+    assert finished(start(folder / "train.json", folder))[0] == 0
+    return folder
 
 
 # What needs no cluster
@@ -119,20 +129,27 @@ def test_a_cluster_gives_the_bytes_of_one_process(
 
 
 @pytest.mark.slow
+def test_readers_of_a_cluster_predict_the_same(machines: Machines, tmp_path: Path) -> None:
+    dev = str(ROOT / "augment" / "embedded" / "sample-dev-v2.0.json")
+    alone = Predict(model="embedded", dev=dev, out=tmp_path / "alone", batch_size=4, device="cpu")
+    options = EngineOptions(engine="ray", address=machines.address)
+    predict(alone)
+    predict(replace(alone, out=tmp_path / "cluster", runs_on=options))
+    assert digests(tmp_path / "cluster") == digests(tmp_path / "alone")
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "stage"), [("worker", "candidates"), ("build", "shards"), ("raylet", "shards")]
 )
 def test_what_is_killed_is_done_again(
-    machines: Machines, kind: str, stage: str, tmp_path: Path
+    machines: Machines, right: Path, kind: str, stage: str, tmp_path: Path
 ) -> None:
     """The raylet last: the cluster is one machine afterwards."""
-    train = tmp_path / "train.json"
-    train.write_text(json.dumps(long_set(512)))
-    assert finished(start(train, tmp_path / "right"))[0] == 0
-    out = tmp_path / "killed"
+    train, out = right / "train.json", tmp_path / "killed"
     _, code, said = kill_in_stage(machines, kind, stage, train, out)
     assert (code == 0) == (kind != "build"), said
     if code:
         again = start(train, out, "--engine", "ray", "--address", machines.address)
         assert finished(again)[0] == 0
-    assert digests(out / "set") == digests(tmp_path / "right" / "set")
+    assert digests(out / "set") == digests(right / "set")

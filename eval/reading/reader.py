@@ -1,6 +1,6 @@
 """A reader: a checkpoint with a span head, its tokenizer and a protocol, asked in batches."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     pass
 
 Dtype = Literal["float32", "bfloat16", "float16"]
+
+Find = Callable[[Sequence[Sequence[Window]]], Iterable[tuple[int, WindowSpans]]]
+"""Finds the spans of batches; gives each batch's number with them, in any order."""
 
 
 EMBEDDED = Path(__file__).parents[1] / "embedded"
@@ -124,11 +127,12 @@ class Reader:
         *,
         may_be_null: bool = True,
         progress: bool = False,
+        find: Find | None = None,
     ) -> list[Answer]:
         """Answer one question for each context; with all spans that the protocol keeps.
 
         Under `torchrun` the windows are split among the processes and every process gets all
-        answers.
+        answers. `find`, if given, has readers like this one find the spans of batches elsewhere.
         """
         if not len(questions):
             return []
@@ -137,8 +141,13 @@ class Reader:
                 _check_text(f"{what} {number}", text)
         cut = cut_windows(self.tokenizer, questions, contexts, self.protocol.window_rule)
         spans = WindowSpans.empty(len(cut.windows), self.protocol.n_best_size)
-        for rows, found in self._find(cut, progress):
-            spans.put(rows, found)
+        batches = self._batches(cut)
+        if find is None:
+            for rows, found in self._find(cut, batches, progress):
+                spans.put(rows, found)
+        else:
+            for number, found in find([[cut.windows[row] for row in rows] for rows in batches]):
+                spans.put(batches[number], found)
         rows = np.array([window.row for window in cut.windows])
         answers = choose_answers(rows, spans, contexts, self.protocol, may_be_null)
         without = sum(not answer.spans for answer in answers)
@@ -185,25 +194,29 @@ class Reader:
                 f"max_seq_length {self.protocol.max_seq_length}: the model has {limit} positions"
             )
 
-    def _find(
-        self, cut: WindowSet, progress: bool
-    ) -> Iterator[tuple[NDArray[np.int64], WindowSpans]]:
-        """Find the spans of all windows, longest windows first, this process's and the others'."""
-        from tqdm import tqdm
+    def find(self, windows: Sequence[Window]) -> WindowSpans:
+        """Find the spans of a batch."""
+        return find_spans(windows, *self.logits(windows), self.protocol)
 
+    def _batches(self, cut: WindowSet) -> list[NDArray[np.int64]]:
+        """Put windows of about one length together, the longest first; give their numbers."""
         lengths = np.array([len(window) for window in cut.windows])
         order = np.argsort(-lengths, kind="stable")
-        batches = [
-            order[start : start + self.batch_size]
-            for start in range(0, len(order), self.batch_size)
-        ]
+        starts = range(0, len(order), self.batch_size)
+        return [order[start : start + self.batch_size] for start in starts]
+
+    def _find(
+        self, cut: WindowSet, batches: Sequence[NDArray[np.int64]], progress: bool
+    ) -> Iterator[tuple[NDArray[np.int64], WindowSpans]]:
+        """Find the spans of all batches, this process's and the others'."""
+        from tqdm import tqdm
+
         rank, world = process_rank()
         own = batches[rank::world]
         hidden = None if progress and rank == 0 else True  # None: hidden when not a terminal
         found = []
         for rows in tqdm(own, desc="windows", unit="batch", disable=hidden):
-            windows = [cut.windows[row] for row in rows]
-            found.append((rows, find_spans(windows, *self.logits(windows), self.protocol)))
+            found.append((rows, self.find([cut.windows[row] for row in rows])))
         return (pair for part in _gather(found, world) for pair in part)
 
 
