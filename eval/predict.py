@@ -7,12 +7,9 @@ settings follow in predict.json, so that the scorers can name the protocol. On N
 
 import hashlib
 import json
-import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
-from datetime import timedelta
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Annotated, Any, Literal
@@ -27,8 +24,9 @@ from augment.squad import DEV_PART, Part
 from eval.reading.answers import Answer, Span
 from eval.reading.elsewhere import elsewhere
 from eval.reading.exported import exported_dtype, is_exported
+from eval.reading.processes import first_decides, meet, num_processes, process_rank
 from eval.reading.protocol import Protocol
-from eval.reading.reader import Dtype, Reader, find_reader, process_rank
+from eval.reading.reader import Dtype, Reader, find_reader
 from eval.scoring.gold import read_gold, texts_to_read
 from eval.scoring.submission import PREDICT_CONFIG, write_whole
 
@@ -47,9 +45,6 @@ NOT_IDENTITY = (
 )
 """Fields that say where and how fast, not what: they may change between runs (the model and the
 data set are told by their hashes)."""
-
-PATIENCE = timedelta(minutes=10)
-"""How long processes of `torchrun` wait for one that does not come."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,7 +89,7 @@ class Predict:
     def __post_init__(self) -> None:
         if self.batch_size < 1:
             raise UsageError(f"batch_size {self.batch_size}: must be at least 1")
-        if self.runs_on.engine == "ray" and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        if self.runs_on.engine == "ray" and num_processes() > 1:
             raise UsageError("--engine ray: runs on all machines by itself, without torchrun")
         _ = self.rules  # checks the protocol's own fields
 
@@ -121,36 +116,34 @@ def predict(config: Predict) -> dict[str, str]:
         OSError: OUT cannot be written.
     """
     config = replace(config, model=find_reader(config.model))
-    with _processes(config.device):
-        questions, dev_sha256 = read_gold(config.dev, config.part)
-        asked, contexts = texts_to_read(questions, config.dev)
-        may_be_null = any(question.may_be_null for question in questions)
+    meet(pick_device(config.device))
+    questions, dev_sha256 = read_gold(config.dev, config.part)
+    asked, contexts = texts_to_read(questions, config.dev)
+    may_be_null = any(question.may_be_null for question in questions)
+    first_decides(lambda: _probe(config.out))
+    identity = _identity(config, dev_sha256, may_be_null)
+    done = first_decides(lambda: _finished(config, identity))
+    if done is not None:
         if process_rank()[0] == 0:
-            _probe(config.out)
-        identity = _identity(config, dev_sha256, may_be_null)
-        done = _finished(config, identity)
-        if done is not None:
             print(f"{config.out}: complete already", file=sys.stderr)
-            return done
-        loading: dict[str, Any] = {
-            "name": config.model,
-            "protocol": config.rules,
-            "batch_size": config.batch_size,
-            "device": config.device,
-            "dtype": config.dtype,
-            "allow_bin": config.allow_bin,
-        }
-        with elsewhere(config.runs_on, config.out, loading) as find:
-            reader = Reader.load(**loading)
-            answers = reader.read(
-                asked, contexts, may_be_null=may_be_null, progress=True, find=find
-            )
-        predictions = {q.id: answer.text for q, answer in zip(questions, answers, strict=True)}
-        if process_rank()[0] == 0:
-            files = dict(_files(predictions, answers, may_be_null, config.n_best_size))
-            _write(config, files, {**identity, "counts": reader.counts})
-            print(f"{config.out}: {len(predictions)} questions predicted")
-        return predictions
+        return done
+    loading: dict[str, Any] = {
+        "name": config.model,
+        "protocol": config.rules,
+        "batch_size": config.batch_size,
+        "device": config.device,
+        "dtype": config.dtype,
+        "allow_bin": config.allow_bin,
+    }
+    with elsewhere(config.runs_on, config.out, loading) as find:
+        reader = Reader.load(**loading)
+        answers = reader.read(asked, contexts, may_be_null=may_be_null, progress=True, find=find)
+    predictions = {q.id: answer.text for q, answer in zip(questions, answers, strict=True)}
+    if process_rank()[0] == 0:
+        files = dict(_files(predictions, answers, may_be_null, config.n_best_size))
+        _write(config, files, {**identity, "counts": reader.counts})
+        print(f"{config.out}: {len(predictions)} questions predicted")
+    return predictions
 
 
 def _identity(config: Predict, dev_sha256: str, may_be_null: bool) -> dict[str, Any]:
@@ -264,32 +257,6 @@ def _dump(value: Mapping[str, Any]) -> str:
     """Write in the data set's order, one question a line."""
     lines = (f"{json.dumps(k)}: {json.dumps(v, ensure_ascii=False)}" for k, v in value.items())
     return "{\n" + ",\n".join(lines) + "\n}\n"
-
-
-@contextmanager
-def _processes(device: Device) -> Iterator[None]:
-    """Join the processes that `torchrun` started, if it did and they have not met yet.
-
-    They meet once: to part and meet again would be to read from `torchrun`'s store the addresses
-    of the first time, where nobody listens, whenever one comes before the other.
-    """
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
-        yield
-        return
-    import torch
-    import torch.distributed as dist
-
-    if dist.is_initialized():
-        yield
-        return
-    place = pick_device(device)
-    if place.type == "cuda":
-        torch.cuda.set_device(place)
-    dist.init_process_group("nccl" if place.type == "cuda" else "gloo", timeout=PATIENCE)
-    try:
-        yield
-    finally:
-        dist.destroy_process_group()
 
 
 def main() -> None:

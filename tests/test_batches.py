@@ -92,15 +92,19 @@ def test_a_batch_is_what_the_tokenizer_pads(features):
         assert batch["positions"][place].tolist() == features.labels[row].tolist()
 
 
-def test_micro_batches_are_the_steps_rows(features):
+@pytest.mark.parametrize(("number", "sizes"), [(2, [2, 2]), (3, [2, 1, 1])])
+def test_micro_batches_are_the_steps_rows(features, number, sizes):
     whole = Batches(features, 4, 4, 1, seed=3)
-    parts = Batches(features, 4, 4, 2, seed=3)
+    parts = Batches(features, 4, 4, number, seed=3)
     assert len(whole) == 4
-    assert len(parts) == 2 * len(whole)
+    assert len(parts) == number * len(whole)
     for step in range(4):
-        split = [parts.step_rows(step)[part::2] for part in range(2)]
+        split = [parts.step_rows(step)[part::number] for part in range(number)]
+        assert [len(rows) for rows in split] == sizes
         assert sorted(np.concatenate(split)) == sorted(whole.step_rows(step))
-        assert torch.equal(parts[2 * step]["positions"], parts.collate(split[0])["positions"])
+        for part, rows in enumerate(split):
+            item = parts[number * step + part]
+            assert torch.equal(item["positions"], parts.collate(rows)["positions"])
 
 
 def test_steps_go_on_over_epochs_and_may_be_asked_in_any_order(features):
@@ -113,9 +117,9 @@ def test_steps_go_on_over_epochs_and_may_be_asked_in_any_order(features):
     assert [batches.step_rows(step).tolist() for step in reversed(range(9))] == inorder[::-1]
 
 
-def test_unequal_micro_batches_are_refused(features):
-    with pytest.raises(ValueError, match="batch_size 26 does not split into 4"):
-        Batches(features, 1, 26, 4, seed=0)
+def test_micro_batches_without_rows_are_refused(features):
+    with pytest.raises(ValueError, match="batch_size 3: fewer rows than the 4 micro-batches"):
+        Batches(features, 1, 3, 4, seed=0)
 
 
 def test_rows_may_be_padded_to_a_length(features):

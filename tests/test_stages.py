@@ -383,53 +383,6 @@ def test_a_checkpoint_cut_short_is_not_resumed_from(tmp_path, data):
     assert same(tmp_path / "whole", tmp_path / "killed")
 
 
-DDP = """
-import os, sys, time
-from pathlib import Path
-import torch.distributed as dist
-def late(call):
-    return lambda *args, **named: (time.sleep(0.5), call(*args, **named))[1]
-if os.environ["RANK"] == "1":
-    for name in ("init_process_group", "barrier", "all_gather_object"):
-        setattr(dist, name, late(getattr(dist, name)))
-from augment.base.command import leave
-from distill.training.stages import distil
-from tests.tiny_distil import job, two_stages
-teacher, out, data = sys.argv[1:]
-distil(job(two_stages(teacher, adam_epsilon=1e-3), Path(out), data, dev=data, dev_steps=2))
-leave()
-"""
-
-
-@pytest.mark.slow
-def test_two_processes_train_as_one(tmp_path, data):
-    """Also when one of them comes late to wherever they meet."""
-    teacher = tiny_distil.bert(tmp_path / "teacher", dropout=0.0)
-    script = tmp_path / "ddp.py"
-    script.write_text(DDP)
-    env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    arguments = (teacher, data)
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
-    done = subprocess.run(
-        [*torchrun, "2", str(script), arguments[0], str(tmp_path / "two"), arguments[1]],
-        env=env,
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    recipe = two_stages(teacher, adam_epsilon=1e-3)
-    distil(job(recipe, tmp_path / "one", data, dev=data))
-    one, two = weights(tmp_path / "one"), weights(tmp_path / "two")
-    for name in one:
-        assert torch.allclose(one[name], two[name], atol=1e-5), name
-    records = [json.loads((tmp_path / n / "training.json").read_text()) for n in ("one", "two")]
-    exact = [record["scores"]["exact"] for record in records]
-    assert exact[0] == exact[1]
-    assert records[1]["hardware"]["num_processes"] == 2
-    assert done.stdout.count("stage 1, intermediate") == 1
-
-
 def wrong_tokenizer(tmp_path, data):
     teacher = tiny_distil.bert(tmp_path / "teacher")
     student = tiny_distil.roberta(tmp_path / "student", layers=2)

@@ -107,7 +107,7 @@ def test_help_and_mistakes_are_fast_and_clear():
         {"dev_steps": 5},
         {"dev_limit": -1},
         {"accumulation": 0},
-        {"accumulation": 4},  # 26 does not split into 4
+        {"accumulation": 27},  # of 26 rows
         {"output": Path()},
     ],
     ids=str,

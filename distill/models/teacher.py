@@ -8,10 +8,11 @@ import json
 import os
 import sys
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,6 +27,7 @@ from distill.models.distiller import model_inputs
 from distill.rows.batches import Batches
 from distill.rows.features import Features
 from eval.reading.encoder import encoder_of, head_of
+from eval.reading.processes import gather, keeper_of, process_rank, wait_for_all
 
 FORMAT = 2
 """2: with a checksum of every window."""
@@ -122,52 +124,80 @@ class TeacherLogits:
                 f"{self.folder}: {(~proven).sum()} windows are damaged, and computed again",
                 file=sys.stderr,
             )
-        wanted = wanted[~self._proven[wanted]]
-        order = np.argsort(-self.features.lengths[wanted], kind="stable")
-        longest_first: NDArray[np.int64] = wanted[order]
+        return self._longest_first([wanted[~self._proven[wanted]]])
+
+    def _longest_first(self, parts: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:
+        """Give each row once, by the lengths of their windows."""
+        rows = np.unique(np.concatenate(parts))
+        longest_first: NDArray[np.int64] = rows[
+            np.argsort(-self.features.lengths[rows], kind="stable")
+        ]
         return longest_first
 
     def fill(self, rows: NDArray[np.int64], model: Any, batch_size: int) -> int:
-        """Compute the logits of those of `rows` that are missing; give their number."""
+        """Compute the logits of those of `rows` that are missing; give their number.
+
+        Processes of `torchrun` share the work. What one of them computes, each keeper of a cache
+        writes into it: a node may have a cache of its own.
+        """
         from tqdm import tqdm
 
-        with claimed(self.folder, wait=True), (self.folder / LOGITS).open("rb+") as file:
-            missing = self.missing(rows)
+        rank, world = process_rank()
+        is_keeper = keeper_of(self.folder) == rank
+        with claimed(self.folder, wait=True) if is_keeper else nullcontext():
+            missing = self._longest_first(gather(self.missing(rows) if is_keeper else rows[:0]))
             if not len(missing):
                 return 0
             batches = Batches(self.features, 0, batch_size, 1, 0)
             teacher = SpanTeacher(model)
-            hidden = None if sys.stderr.isatty() else True
-            with tqdm(total=len(missing), desc="teacher", unit=" windows", disable=hidden) as bar:
-                for start in range(0, len(missing), CHUNK):
-                    chunk = missing[start : start + CHUNK]
-                    for place in range(0, len(chunk), batch_size):
-                        self._compute(chunk[place : place + batch_size], batches, teacher, file)
-                        bar.update(len(chunk[place : place + batch_size]))
-                    file.flush()
-                    os.fsync(file.fileno())
-                    self.checks[chunk] = [self._check(row) for row in chunk]
-                    self.checks.flush()
-                    self._proven[chunk] = True
-            return len(missing)
+            shown = sys.stderr.isatty() and rank == 0
+            bar = tqdm(total=len(missing), desc="teacher", unit=" windows", disable=not shown)
+            for start in range(0, len(missing), CHUNK):
+                chunk = missing[start : start + CHUNK]
+                places = range(0, len(chunk), batch_size)[rank::world]
+                computed = [
+                    self._compute(chunk[place : place + batch_size], batches, teacher)
+                    for place in places
+                ]
+                parts = gather(computed)
+                if is_keeper:
+                    self._write(chunk, (pair for part in parts for made in part for pair in made))
+                self._proven[chunk] = True
+                bar.update(len(chunk))
+            bar.close()
+        wait_for_all()
+        return len(missing)
 
     def _compute(
-        self, rows: NDArray[np.int64], batches: Batches, teacher: SpanTeacher, file: BinaryIO
-    ) -> None:
-        """Write some windows' logits: into the file, since a full disk kills who writes a map."""
+        self, rows: NDArray[np.int64], batches: Batches, teacher: SpanTeacher
+    ) -> list[tuple[np.int64, NDArray[np.float32]]]:
+        """Give some windows with their logits, (tokens, 2)."""
         batch = batches.collate(rows)
         device = teacher.model.device
         given = teacher({name: tensor.to(device) for name, tensor in batch.items()})
         both = torch.stack([given["teacher_start"], given["teacher_end"]], -1).cpu().numpy()
-        for row, logits in zip(rows, both, strict=True):
-            start, length = self.features.starts[row], self.features.lengths[row]
-            if not np.isfinite(logits[:length]).all():
-                raise ValueError(
-                    "the teacher gives NaN or infinite logits; try --dtype float32, and check "
-                    "that its training ended well"
-                )
-            file.seek(8 * int(start))
-            file.write(np.ascontiguousarray(logits[:length], np.float32).tobytes())
+        made = [(row, both[place, : self.features.lengths[row]]) for place, row in enumerate(rows)]
+        if not all(np.isfinite(logits).all() for _, logits in made):
+            raise ValueError(
+                "the teacher gives NaN or infinite logits; try --dtype float32, and check "
+                "that its training ended well"
+            )
+        return made
+
+    def _write(
+        self,
+        chunk: NDArray[np.int64],
+        made: Iterable[tuple[np.int64, NDArray[np.float32]]],
+    ) -> None:
+        """Write windows' logits: into the file, since a full disk kills who writes a map."""
+        with (self.folder / LOGITS).open("rb+") as file:
+            for row, logits in made:
+                file.seek(8 * int(self.features.starts[row]))
+                file.write(np.ascontiguousarray(logits, np.float32).tobytes())
+            file.flush()
+            os.fsync(file.fileno())
+        self.checks[chunk] = [self._check(row) for row in chunk]
+        self.checks.flush()
 
     def _check(self, row: np.int64) -> int:
         """Give the checksum of a window's logits as they lie there; never 0."""

@@ -64,7 +64,7 @@ class Batches:
     batch_size: int
     """Rows of a step, over all processes and micro-batches."""
     micro_batches: int
-    """Into which a step's rows are split: processes times accumulation."""
+    """Into which a step's rows are dealt: processes times accumulation; one may have more rows."""
     seed: int
     logits: Any = None
     """A `TeacherLogits` for these features, or None."""
@@ -74,10 +74,10 @@ class Batches:
     """The order of the epoch that is being read."""
 
     def __post_init__(self) -> None:
-        if self.batch_size % self.micro_batches:
+        if self.batch_size < self.micro_batches:
             raise ValueError(
-                f"batch_size {self.batch_size} does not split into {self.micro_batches} equal "
-                "micro-batches (processes times accumulation); change one of them"
+                f"batch_size {self.batch_size}: fewer rows than the {self.micro_batches} "
+                "micro-batches of a step (processes times accumulation)"
             )
 
     def __len__(self) -> int:

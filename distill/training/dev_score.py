@@ -1,6 +1,5 @@
 """Score a student: now and then while it is trained, and once when it is done."""
 
-import os
 from contextlib import nullcontext
 from itertools import groupby, islice
 from typing import Any
@@ -11,6 +10,7 @@ from transformers import TrainerCallback
 from distill.recipes import Recipe
 from distill.training.job import Job
 from eval.predict import Predict, predict
+from eval.reading.processes import launch_rank
 from eval.reading.protocol import Protocol
 from eval.reading.reader import Reader
 from eval.scoring.gold import GoldQuestion, read_gold, texts_to_read
@@ -105,7 +105,7 @@ def score_finished(job: Job) -> dict[str, Any]:
             device="cuda" if job.place.device == "cuda" else "cpu",
         )
     )
-    if int(os.environ.get("RANK", "0")):
+    if launch_rank():
         return {}
     predictions, out_file = out / "predictions.json", out / "scores.json"
     if recipe.score == "squad_v1":

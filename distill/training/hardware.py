@@ -1,6 +1,5 @@
 """Say what a training ran on, and measure its energy where codecarbon is installed."""
 
-import os
 import resource
 import sys
 from types import TracebackType
@@ -11,6 +10,7 @@ import torch
 from augment.base.command import usable_cores
 from augment.base.records import processor
 from distill.training.trainer import Place
+from eval.reading.processes import launch_rank
 
 
 def describe_hardware(place: Place) -> dict[str, Any]:
@@ -43,7 +43,7 @@ class EnergyMeter:
             from codecarbon import OfflineEmissionsTracker
         except ImportError:
             return self
-        if int(os.environ.get("RANK", "0")) == 0:
+        if launch_rank() == 0:
             # the country decides the emissions, which are not kept; energy does not depend on it
             self._tracker = OfflineEmissionsTracker(
                 country_iso_code="DEU", save_to_file=False, log_level="error"

@@ -1,10 +1,9 @@
 """What a training is asked to do, and what of it lies on disk already."""
 
 import json
-import os
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -12,12 +11,20 @@ from typing import Any, Literal
 from augment.base.command import UsageError
 from augment.base.folders import OutFolder
 from augment.base.models import model_sha256, pick_device, pick_dtype, shown_name
+from augment.base.records import differences
 from augment.squad import DEV_PART, TRAIN_PART, OnBadAnswer, Part
 from distill.cards.measured import TRAINING, read_json
 from distill.models.student import FROM_TEACHER
 from distill.recipes import Recipe, Stage
 from distill.rows.features import Source, find_source
 from distill.training.trainer import Place
+from eval.reading.processes import (
+    first_decides,
+    gather,
+    keeper_of,
+    launch_rank,
+    num_processes,
+)
 from eval.reading.reader import find_reader
 from eval.reading.windows import WindowRule
 from eval.scoring.gold import read_gold
@@ -83,18 +90,13 @@ class Job:
             raise UsageError(f"--logging-steps {self.logging_steps}: must be 1 or more")
         if self.dev is None and self.dev_steps is not None:
             raise UsageError("--dev-steps scores on what? name a dev set with --dev")
-        parts = self.num_processes * self.accumulation
+        parts = num_processes() * self.accumulation
         for index, stage in enumerate(self.recipe.stages):
-            if stage.batch_size % parts:
+            if stage.batch_size < parts:
                 raise UsageError(
-                    f"--stages.{index}.batch-size {stage.batch_size}: does not split into {parts} "
-                    "equal micro-batches (processes times accumulation)"
+                    f"--stages.{index}.batch-size {stage.batch_size}: fewer rows than the {parts} "
+                    "micro-batches of a step (processes times accumulation)"
                 )
-
-    @property
-    def num_processes(self) -> int:
-        """How many processes `torchrun` started."""
-        return int(os.environ.get("WORLD_SIZE", "1"))
 
     @property
     def folder(self) -> OutFolder:
@@ -119,7 +121,7 @@ class Job:
         return Place(
             device=device,
             dtype=pick_dtype(self.dtype, device),
-            num_processes=self.num_processes,
+            num_processes=num_processes(),
             accumulation=self.accumulation,
             save_steps=self.save_steps,
             logging_steps=self.logging_steps,
@@ -146,11 +148,6 @@ def with_folders(recipe: Recipe) -> Recipe:
     return replace(recipe, student=find_reader(recipe.student), stages=stages)
 
 
-def launch_rank() -> int:
-    """Give this process's rank, also before the processes have met."""
-    return int(os.environ.get("RANK", "0"))
-
-
 @contextmanager
 def claimed(job: Job, plan: dict[str, Any]) -> Iterator[dict[str, Any] | None]:
     """Lock OUTPUT against a second run; give the record if the job is finished already.
@@ -160,11 +157,35 @@ def claimed(job: Job, plan: dict[str, Any]) -> Iterator[dict[str, Any] | None]:
     Raises:
         UsageError: something else lies there, and may not be replaced.
     """
-    if launch_rank():
-        yield _finished_record(job) if job.folder.is_finished(plan) else None
-        return
-    with job.folder.claimed(plan) as finished:
-        yield _finished_record(job) if finished else None
+
+    def claim() -> dict[str, Any] | None:
+        finished = held.enter_context(job.folder.claimed(plan))
+        return _finished_record(job) if finished else None
+
+    with ExitStack() as held:
+        yield first_decides(claim)
+
+
+def check_nodes(job: Job, plan: dict[str, Any]) -> None:
+    """See, before the training, that every process has the first one's rows, models and OUTPUT.
+
+    Raises:
+        UsageError: on the first, if one has something else.
+    """
+    plans, keepers = gather(plan), gather(keeper_of(job.folder.incomplete))
+
+    def compare() -> None:
+        for rank, theirs in enumerate(plans):
+            if changed := differences(plan, theirs):
+                listed = "\n  ".join(changed)
+                raise UsageError(f"process {rank} would do another job:\n  {listed}")
+        if outside := [str(rank) for rank, keeper in enumerate(keepers) if keeper]:
+            raise UsageError(
+                f"{job.output}: not shared, process {', '.join(outside)} of {len(keepers)} does "
+                "not see what the first one makes there; name a folder that all nodes share"
+            )
+
+    first_decides(compare)
 
 
 def _finished_record(job: Job) -> dict[str, Any]:

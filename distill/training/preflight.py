@@ -18,8 +18,9 @@ from distill.models.student import (
 )
 from distill.prune.masks import block_grid
 from distill.recipes import PruningStage, Stage
-from distill.training.job import Job, launch_rank
+from distill.training.job import Job
 from eval.reading.encoder import layers_of, parts_of, positions_of
+from eval.reading.processes import launch_rank
 from eval.scoring.gold import gold_answers, read_gold, texts_to_read
 
 

@@ -21,6 +21,7 @@ from augment.base.command import to_json, versions
 from augment.base.commit import write_atomic
 from augment.base.folders import rename_folder
 from augment.base.models import model_sha256, pick_device
+from augment.base.records import default_cache
 from augment.base.stored import CHECKSUMS, checksum_faults, discard, seal
 from augment.cards.facts import inherited
 from augment.inputs.card import folder_card, hub_card
@@ -39,9 +40,9 @@ from distill.training.dev_score import DevScore, score_finished
 from distill.training.hardware import EnergyMeter, describe_hardware
 from distill.training.job import (
     Job,
+    check_nodes,
     claimed,
     find_sources,
-    launch_rank,
     plan_of,
     shown_stage,
     with_folders,
@@ -51,6 +52,13 @@ from distill.training.preflight import Teachers, check_models, settle_layer_map
 from distill.training.pruning import PruningSchedule, pruning_groups
 from distill.training.trainer import check_gpus, parameter_groups, train_stage
 from eval.reading.encoder import layers_of
+from eval.reading.processes import (
+    after_its_keeper,
+    first_decides,
+    launch_rank,
+    meet,
+    wait_for_all,
+)
 from eval.scoring.gold import read_gold
 
 TEACHER_BATCH = 2
@@ -66,22 +74,21 @@ def distil(job: Job) -> dict[str, Any]:
         ValueError: data or a model that does not fit; nothing has been trained then.
     """
     job = replace(job, recipe=with_folders(job.recipe))
-    if job.place.device == "cuda":
-        torch.cuda.set_device(pick_device(job.device))
+    meet(pick_device(job.device))
     check_gpus(job.place)
-    job.folder.look()
+    first_decides(job.folder.look)
     sources = find_sources(job)
     plan = plan_of(job, sources)
     with claimed(job, plan) as record:
         if record is not None:
-            print(f"{job.output}: complete already")
+            if launch_rank() == 0:
+                print(f"{job.output}: complete already")
             return record
         teachers = Teachers(job, plan["models"])
         student, tokenizer = check_models(job, teachers)
         row_facts = _row_facts(job.data)
-        if launch_rank() == 0:
-            job.folder.prepare(plan)
-            job.folder.look(_bytes_needed(job, student))
+        first_decides(lambda: _prepare_folder(job, plan, student))
+        check_nodes(job, plan)
         records = [
             _run_stage(job, index, source, teachers, student, tokenizer)
             for index, source in enumerate(sources)
@@ -89,10 +96,12 @@ def distil(job: Job) -> dict[str, Any]:
         return _finish(job, plan, records, row_facts)
 
 
-def _bytes_needed(job: Job, student: Any) -> int:
-    """Estimate what a run takes: float32 students, and checkpoints with two moments each."""
+def _prepare_folder(job: Job, plan: dict[str, Any], student: Any) -> None:
+    """Make OUTPUT's, with room for float32 students, and checkpoints with two moments each."""
     kept = len(job.recipe.stages) + 1
-    return 4 * int(student.num_parameters()) * (kept + 3 * job.place.save_total_limit)
+    num_bytes = 4 * int(student.num_parameters()) * (kept + 3 * job.place.save_total_limit)
+    job.folder.prepare(plan)
+    job.folder.look(num_bytes)
 
 
 def _run_stage(
@@ -105,15 +114,9 @@ def _run_stage(
     folder = job.stage_folder(index)
     work = folder.with_name(folder.name + ".incomplete")
     teacher_tokenizer, teacher = teachers.take(index, tokenizer)
-    if folder.is_dir():
-        faults = checksum_faults(folder)
-        if launch_rank() == 0:
-            shutil.rmtree(work, ignore_errors=True)  # killed when the stage had its name
-            if faults:
-                discard(folder, faults)
-        if not faults:
-            done: dict[str, Any] = json.loads((folder / STAGE_RECORD).read_bytes())
-            return done
+    done = first_decides(lambda: _done_stage(folder, work))
+    if done is not None:
+        return done
     began = time.monotonic()
     stage, place = job.recipe.stages[index], job.place
     seed = job.recipe.seed + index
@@ -121,7 +124,9 @@ def _run_stage(
         student = make_student(str(job.stage_folder(index - 1)), None, seed)
     if teacher is not None:
         teacher.to(place.device, getattr(torch, place.dtype))
-    features = load_features(source, teacher_tokenizer, job.rule)
+    features = after_its_keeper(
+        default_cache(), lambda: load_features(source, teacher_tokenizer, job.rule)
+    )
     num_steps = math.ceil(stage.epochs * math.ceil(len(features) / stage.batch_size))
     batches = Batches(
         features,
@@ -162,7 +167,7 @@ def _run_stage(
         compact(student, drop_uniform_heads=stage.drop_uniform_heads)
     if launch_rank() == 0:
         _keep_stage(student, tokenizer, record, work, folder)
-    _wait_for_all()
+    wait_for_all()
     if launch_rank() == 0:
         rate = record["examples"] / max(record["seconds"], 1e-9)
         losses = ", ".join(f"{k} {v:.4g}" for k, v in record["last_losses"].items())
@@ -171,6 +176,18 @@ def _run_stage(
             f"{record['examples']:,} examples, {rate:.1f} a second; {losses}",
             flush=True,
         )
+    return record
+
+
+def _done_stage(folder: Path, work: Path) -> dict[str, Any] | None:
+    """Give the record of a stage that is done and whole; clear away what is neither."""
+    if not folder.is_dir():
+        return None
+    shutil.rmtree(work, ignore_errors=True)  # killed when the stage had its name
+    if faults := checksum_faults(folder):
+        discard(folder, faults)
+        return None
+    record: dict[str, Any] = json.loads((folder / STAGE_RECORD).read_bytes())
     return record
 
 
@@ -238,11 +255,6 @@ def _keep_stage(
     shutil.rmtree(work)
 
 
-def _wait_for_all() -> None:
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        torch.distributed.barrier()
-
-
 def _finish(
     job: Job, plan: dict[str, Any], records: Sequence[dict[str, Any]], row_facts: dict[str, Any]
 ) -> dict[str, Any]:
@@ -252,7 +264,7 @@ def _finish(
         for path in last.iterdir():
             if path.name not in (STAGE_RECORD, CHECKSUMS):
                 shutil.copy2(path, job.folder.incomplete / path.name)
-    _wait_for_all()
+    wait_for_all()
     scores = score_finished(job) if job.dev else None
     if launch_rank():
         return {}  # the first process has the record, and renames the folder

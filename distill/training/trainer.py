@@ -23,6 +23,7 @@ from distill.models.distiller import model_inputs
 from distill.models.teacher import Targets
 from distill.recipes import Stage
 from distill.rows.batches import Batches
+from eval.reading.processes import first_decides
 
 NO_DECAY = ("bias", "norm")
 """Parts of names of parameters without weight decay."""
@@ -78,7 +79,7 @@ def learning_rate_share(step: int, num_steps: int, warmup: float) -> float:
 class DistilTrainer(Trainer):  # type: ignore[misc]
     """Trains a distiller: asks the teacher, takes `loss`, and logs the mean of every term."""
 
-    loss_is_scaled_for_ga = False  # a mean over examples: Trainer divides by the accumulation
+    loss_is_scaled_for_ga = False  # Trainer takes the mean over micro-batches, and so does DDP
 
     def __init__(self, *args: Any, targets: Targets | None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -93,28 +94,36 @@ class DistilTrainer(Trainer):  # type: ignore[misc]
         return_outputs: bool = False,
         num_items_in_batch: Tensor | int | None = None,
     ) -> Tensor:
-        """Run the teacher and the distiller on a micro-batch."""
+        """Run the teacher and the distiller on a micro-batch.
+
+        Its loss is a mean over its rows; with more rows than another one it counts for more, so
+        that the mean over micro-batches is the mean over the step's rows.
+        """
         distiller: Any = self.accelerator.unwrap_model(model)
         given = model_inputs(distiller.student, inputs)
         given |= {name: inputs[name] for name in distiller.batch_inputs if name in inputs}
         taught = self.targets(inputs) if self.targets else {}
         losses: dict[str, Tensor] = model(**given, **taught)
+        batches: Any = self.train_dataset
+        share: float = len(inputs["input_ids"]) * batches.micro_batches / batches.batch_size
         for name, value in losses.items():
             if name != "loss":
-                self._sums[name] = self._sums.get(name, 0) + value.detach()
+                self._sums[name] = self._sums.get(name, 0) + share * value.detach()
         self._summed += 1
-        return losses["loss"]
+        loss: Tensor = share * losses["loss"]
+        return loss
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Add the terms' means since the last log (of this process's rows)."""
+        """Add the terms' means since the last log, over the rows of all processes."""
         if not math.isfinite(logs.get("loss", 0.0)):
             raise ValueError(
                 f"the loss at step {self.state.global_step} is {logs['loss']}; lower the learning "
                 "rate, or pass --dtype float32"
             )
         if "loss" in logs and self._summed:
-            means = {name: float(total) / self._summed for name, total in self._sums.items()}
-            logs = {**logs, **means}
+            totals = self.accelerator.reduce(torch.stack([*self._sums.values()]), "mean").tolist()
+            means = [total / self._summed for total in totals]
+            logs = {**logs, **dict(zip(self._sums, means, strict=True))}
             self._sums, self._summed = {}, 0
         super().log(logs, start_time)
 
@@ -164,7 +173,7 @@ def train_stage(
         keep_freed_memory()
     elif place.dtype != "float32":
         torch.set_float32_matmul_precision("high")  # TF32: the losses' products are in float32
-    resume, before = last_whole_checkpoint(work)
+    resume, before = first_decides(lambda: last_whole_checkpoint(work))
     whole = WholeCheckpoints(before)
     optimizer = torch.optim.AdamW(
         groups(distiller.to(place.device), stage),
@@ -274,7 +283,6 @@ def _arguments(stage: Stage, batches: Batches, place: Place, work: Path) -> Trai
         dataloader_num_workers=place.num_workers,
         dataloader_pin_memory=place.device != "cpu",
         accelerator_config={"non_blocking": place.device != "cpu"},
-        ddp_timeout=600,
         ddp_find_unused_parameters=stage.kind == "intermediate" and not stage.hidden_weight,
         report_to=[],  # TensorBoard comes as a callback, with a folder of its own
     )

@@ -21,6 +21,7 @@ from augment.base.models import Device, pick_device
 from eval.reading.answers import Answer, Span, choose_answers
 from eval.reading.encoder import positions_of
 from eval.reading.exported import is_exported, load_exported
+from eval.reading.processes import gather, process_rank
 from eval.reading.protocol import Protocol
 from eval.reading.pruned import is_pruned, load_pruned
 from eval.reading.spans import WindowSpans, find_spans
@@ -217,7 +218,7 @@ class Reader:
         found = []
         for rows in tqdm(own, desc="windows", unit="batch", disable=hidden):
             found.append((rows, self.find([cut.windows[row] for row in rows])))
-        return (pair for part in _gather(found, world) for pair in part)
+        return (pair for part in gather(found) for pair in part)
 
 
 def load_checkpoint(name: str | Path, *, dtype: Dtype, allow_bin: bool) -> tuple[Any, Any]:
@@ -269,25 +270,6 @@ def _check_text(what: str, text: Any) -> None:
         raise ValueError(
             f"{what}: a lone surrogate at character {error.start} of {text!r:.60}"
         ) from error
-
-
-def process_rank() -> tuple[int, int]:
-    """Give this process's rank and their number: 0 and 1 without `torchrun`."""
-    import torch.distributed as dist
-
-    if dist.is_available() and dist.is_initialized():
-        return dist.get_rank(), dist.get_world_size()
-    return 0, 1
-
-
-def _gather(found: list[Any], world: int) -> list[list[Any]]:
-    if world == 1:
-        return [found]
-    import torch.distributed as dist
-
-    parts: list[Any] = [None] * world
-    dist.all_gather_object(parts, found)
-    return parts
 
 
 def _different(spans: Sequence[Span], n_best: int) -> tuple[Span, ...]:
