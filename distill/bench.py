@@ -10,7 +10,7 @@ import resource
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -18,7 +18,11 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from augment.base.command import UsageError, run
+from distill.benches.campaign import Campaign, run_campaign
 
+Part = Literal["intermediate", "prediction", "masking", "features", "memory", "speed", "gpu"]
+PRODUCT_SIZE = {"cuda": 8192, "cpu": 1024}
+"""Of the square matrices whose product says what the machine can do."""
 V100_BYTES = 16 * 2**30
 
 
@@ -30,19 +34,18 @@ class BenchConfig:
     """A SQuAD JSON file or a folder made by `augment.build`; its questions are the rows."""
     tokenizer: str = "google-bert/bert-base-uncased"
     """Tokenizer of an uncased BERT: a hub id or a folder."""
-    parts: tuple[Literal["intermediate", "prediction", "masking", "features", "memory"], ...] = (
-        "intermediate",
-        "prediction",
-        "masking",
-        "memory",
-    )
+    parts: tuple[Part, ...] = ("intermediate", "prediction", "masking", "memory")
     """`intermediate`: a training step of the intermediate stage, ours against the plain way.
     `prediction`: a step of the prediction stage, the teacher's logits from disk or computed.
     `masking`: the same step with every linear layer masked, as in pruning, and without masks.
     `features`: turning rows into tokenised windows.
-    `memory`: memory of a step, computed from the tensors that autograd stores."""
+    `memory`: memory of a step, computed from the tensors that autograd stores.
+    `speed`: examples a second of the intermediate stage, by rows in a step.
+    `gpu`: all that a GPU has to show: tests, a build, a teacher, the study, memory and speed."""
     batch_size: int = 26
     """Rows in a training step."""
+    batch_sizes: tuple[int, ...] = (26, 32, 64, 128, 256)
+    """`speed`: rows in a step; the last ones may not fit into memory."""
     steps: int = 3
     """Training steps in a turn."""
     repeats: int = 3
@@ -59,6 +62,8 @@ class BenchConfig:
     """Number type of the matrix products."""
     seed: int = 0
     """Seed of the weights and of the choice of rows."""
+    gpu: Campaign = field(default_factory=Campaign)
+    """What the part `gpu` works on."""
 
     def __post_init__(self) -> None:
         if self.layers % 2:
@@ -82,6 +87,13 @@ def bench(config: BenchConfig) -> None:
         _features(config)
     if "memory" in config.parts:
         _memory(_Bench(config))
+    if "speed" in config.parts:
+        _speed(config)
+    if "gpu" in config.parts:
+        names = ("layers", "width", "heads", "steps", "repeats", "tokenizer")
+        sizes = [text for name in names for text in (f"--{name}", str(getattr(config, name)))]
+        sizes += ["--batch-sizes", *map(str, config.batch_sizes)]
+        run_campaign(config.gpu, config.data, _place(config).device, sizes)
 
 
 def _machine(config: BenchConfig) -> str:
@@ -404,6 +416,18 @@ def _memory(made: _Bench) -> None:
     if made.place.device == "cuda":
         peak = torch.cuda.max_memory_allocated() / 2**30
         print(f"memory, measured with the process limited to 16 GiB: {peak:.2f} GiB")
+
+
+def _speed(config: BenchConfig) -> None:
+    """Print a table of the intermediate stage's speed, by rows in a step."""
+    from distill.benches.speed import HEADER, line, product_rate
+
+    place = _place(config)
+    reached = product_rate(place.device, place.dtype, PRODUCT_SIZE[place.device])
+    print(HEADER)
+    for batch_size in config.batch_sizes:
+        made = _Bench(replace(config, batch_size=batch_size))
+        print(line(made, reached), flush=True)
 
 
 def main() -> None:

@@ -127,7 +127,8 @@ def _mask(*args: Any, device: torch.device | str = "cpu", **kwargs: Any) -> Tens
     """Make the mask that the attention of this device takes.
 
     On a GPU it is made even where nothing is padded: to look would be to wait for the device, at
-    the beginning of every step.
+    the beginning of every step, and flash attention, which takes no mask, would be chosen in 5 of
+    SQuAD's 3,404 steps of 26 rows. For it rows would have to be packed.
     """
     if torch.device(device).type == "cpu":
         mask: Tensor | None = eager_mask(*args, device=device, **kwargs)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from distill.models.attention import Captured, capture_attention, fast_attention
 from distill.models.losses import (
     Heads,
+    RealTokens,
     SpanLogits,
     attention_probability_loss,
     attention_score_loss,
@@ -84,7 +85,8 @@ class IntermediateDistiller(nn.Module):
         encoder = encoder_of(self.student)
         inputs = _inputs(input_ids, attention_mask, token_type_ids)
         hidden = encoder(**inputs, output_hidden_states=True).hidden_states
-        counted = torch.ones_like(attention_mask) if self.stage.count_padding else attention_mask
+        real = RealTokens.of(attention_mask)
+        counted = RealTokens.of(torch.ones_like(real.real)) if self.stage.count_padding else real
         terms = {}
         if self.stage.hidden_weight:
             if self.projections is not None:
@@ -96,16 +98,16 @@ class IntermediateDistiller(nn.Module):
         if self._captured is not None:
             pairs = zip(self._captured.take(), teacher_heads, strict=True)
             terms["attention_loss"] = self.stage.attention_weight * sum_of(
-                self._attention_loss(student, teacher, attention_mask) for student, teacher in pairs
+                self._attention_loss(student, teacher, real) for student, teacher in pairs
             )
         return {"loss": sum_of(terms.values()), **terms}
 
-    def _attention_loss(self, student: Heads, teacher: Heads, attention_mask: Tensor) -> Tensor:
+    def _attention_loss(self, student: Heads, teacher: Heads, real: RealTokens) -> Tensor:
         if self.stage.attention_target == "probabilities":
             return attention_probability_loss(
-                student, teacher, attention_mask, count_padding=self.stage.count_padding
+                student, teacher, real, count_padding=self.stage.count_padding
             )
-        return attention_score_loss(student, teacher, attention_mask)
+        return attention_score_loss(student, teacher, real)
 
 
 class SpanDistiller(nn.Module):

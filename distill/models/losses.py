@@ -5,7 +5,8 @@ size add up to the large batch. All are computed in fp32, also within an autocas
 stands at padding, NaN included, reaches neither a loss nor a gradient.
 """
 
-from typing import Any, Literal, NamedTuple
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -26,7 +27,31 @@ class SpanLogits(NamedTuple):
     end: Tensor
 
 
-def hidden_state_loss(student: Tensor, teacher: Tensor, attention_mask: Tensor) -> Tensor:
+@dataclass(frozen=True)
+class RealTokens:
+    """Which tokens are real, found out once for the losses of all layers."""
+
+    real: Tensor
+    """(batch, tokens), bool."""
+    padding: Tensor
+    """What is not."""
+    number: Tensor
+    """Of each example's, (batch,) in fp32; an example of nothing but padding counts as one."""
+
+    @classmethod
+    def of(cls, mask: "Mask") -> "RealTokens":
+        """Read a mask, unless that has been done."""
+        if isinstance(mask, cls):
+            return mask
+        real = cast(Tensor, mask).bool()
+        return cls(real, ~real, real.sum(-1).clamp(min=1).float())
+
+
+Mask = Tensor | RealTokens
+"""1 for tokens, 0 for padding, (batch, tokens); or what was read from it."""
+
+
+def hidden_state_loss(student: Tensor, teacher: Tensor, attention_mask: Mask) -> Tensor:
     """Mean squared error between hidden states, over real tokens and width.
 
     Args:
@@ -47,13 +72,14 @@ def hidden_state_loss(student: Tensor, teacher: Tensor, attention_mask: Tensor) 
             f"{tuple(teacher.shape)} differ in shape; project the student's"
         )
     with _full_precision(student):
-        real = attention_mask.bool()
-        difference = (student.float() - teacher.float()).masked_fill(~real[..., None], 0.0)
-        num_summed = _num_tokens(real) * student.shape[-1]
+        tokens = RealTokens.of(attention_mask)
+        difference = student.float() - teacher.float()
+        difference = difference.masked_fill(tokens.padding[..., None], 0.0)
+        num_summed = tokens.number * student.shape[-1]
         return (difference.square().sum((1, 2)) / num_summed).mean()
 
 
-def attention_score_loss(student: Heads, teacher: Heads, attention_mask: Tensor) -> Tensor:
+def attention_score_loss(student: Heads, teacher: Heads, attention_mask: Mask) -> Tensor:
     """Mean squared error between attention scores, over heads and pairs of real tokens.
 
     No scores are computed (see `_SquaredDifference`). The smaller heads are filled with zeros; no
@@ -73,25 +99,25 @@ def attention_score_loss(student: Heads, teacher: Heads, attention_mask: Tensor)
     """
     _check_heads(student, teacher)
     with _full_precision(student.query):
-        real = attention_mask.bool()
+        tokens = RealTokens.of(attention_mask)
         num_heads = student.query.shape[1]
         size = max(student.query.shape[-1], teacher.query.shape[-1])
         (query_s, key_s), (query_t, key_t) = (
             (
-                _widen(_real_rows(heads.query, real), size) * heads.query.shape[-1] ** -0.5,
-                _widen(_real_rows(heads.key, real), size),
+                _widen(_real_rows(heads.query, tokens), size) * heads.query.shape[-1] ** -0.5,
+                _widen(_real_rows(heads.key, tokens), size),
             )
             for heads in (student, teacher)
         )
         squares: Tensor = _SquaredDifference.apply(  # type: ignore[no-untyped-call]
             query_s, key_s, query_t, key_t
         )
-        num_summed = num_heads * _num_tokens(real).square()
+        num_summed = num_heads * tokens.number.square()
         return (squares / num_summed).clamp(min=0.0).mean()
 
 
 def attention_probability_loss(
-    student: Heads, teacher: Heads, attention_mask: Tensor, count_padding: bool = False
+    student: Heads, teacher: Heads, attention_mask: Mask, count_padding: bool = False
 ) -> Tensor:
     """Mean squared error between attention probabilities, over heads and pairs of real tokens.
 
@@ -112,11 +138,11 @@ def attention_probability_loss(
     """
     _check_heads(student, teacher)
     with _full_precision(student.query):
-        real = attention_mask.bool()
-        counted = torch.ones_like(real) if count_padding else real
+        real = RealTokens.of(attention_mask)
+        counted = RealTokens.of(torch.ones_like(real.real)) if count_padding else real
         difference = _probabilities(student, real, counted) - _probabilities(teacher, real, counted)
-        difference = difference.masked_fill(~counted[:, None, :, None], 0.0)
-        num_summed = student.query.shape[1] * _num_tokens(counted).square()
+        difference = difference.masked_fill(counted.padding[:, None, :, None], 0.0)
+        num_summed = student.query.shape[1] * counted.number.square()
         return (difference.square().sum((1, 2, 3)) / num_summed).mean()
 
 
@@ -259,25 +285,20 @@ def _full_precision(like: Tensor) -> torch.autocast:
     return torch.autocast(like.device.type, enabled=False)
 
 
-def _num_tokens(real: Tensor) -> Tensor:
-    """Count each example's, (batch,) in fp32; an example of nothing but padding counts as one."""
-    return real.sum(-1).clamp(min=1).float()
-
-
-def _real_rows(rows: Tensor, real: Tensor) -> Tensor:
+def _real_rows(rows: Tensor, tokens: RealTokens) -> Tensor:
     """Give (batch, heads, tokens, size) in fp32, zero at padding."""
-    return rows.float().masked_fill(~real[:, None, :, None], 0.0)
+    return rows.float().masked_fill(tokens.padding[:, None, :, None], 0.0)
 
 
 def _widen(rows: Tensor, size: int) -> Tensor:
     return rows if rows.shape[-1] == size else pad(rows, (0, size - rows.shape[-1]))
 
 
-def _probabilities(heads: Heads, real: Tensor, counted: Tensor) -> Tensor:
+def _probabilities(heads: Heads, real: RealTokens, counted: RealTokens) -> Tensor:
     """Give softmax(q k' / sqrt(size)) over real keys, (batch, heads, query, key)."""
     query, key = _real_rows(heads.query, counted), _real_rows(heads.key, real)
     scores = query @ key.mT * heads.query.shape[-1] ** -0.5
-    return _mask(scores, real[:, None, None, :]).softmax(-1)
+    return _mask(scores, real.real[:, None, None, :]).softmax(-1)
 
 
 def _log_probabilities(logits: Tensor, real: Tensor, temperature: float) -> Tensor:

@@ -262,6 +262,7 @@ def _only_item(items: list[dict[str, Tensor]]) -> dict[str, Tensor]:
 
 
 def _arguments(stage: Stage, batches: Batches, place: Place, work: Path) -> TrainingArguments:
+    unused = stage.kind == "intermediate" and not stage.hidden_weight  # the last layer's output
     return TrainingArguments(
         output_dir=str(work),
         per_device_train_batch_size=1,  # an item is a micro-batch
@@ -283,6 +284,8 @@ def _arguments(stage: Stage, batches: Batches, place: Place, work: Path) -> Trai
         dataloader_num_workers=place.num_workers,
         dataloader_pin_memory=place.device != "cpu",
         accelerator_config={"non_blocking": place.device != "cpu"},
-        ddp_find_unused_parameters=stage.kind == "intermediate" and not stage.hidden_weight,
+        # a static graph crashes where the first backward pass sends nothing (torch 2.13)
+        ddp_static_graph=True if unused and place.accumulation == 1 else None,
+        ddp_find_unused_parameters=unused and place.accumulation > 1,
         report_to=[],  # TensorBoard comes as a callback, with a folder of its own
     )
