@@ -2,11 +2,15 @@
 
 import hashlib
 import json
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from itertools import compress
 from pathlib import Path
 from typing import TypeVar
+
+import numpy as np
 
 from augment.base.command import to_json, usable_cores
 from augment.base.commit import file_sha256, remove_leftovers, write_atomic
@@ -21,6 +25,7 @@ from augment.base.workers import Engine, run_tasks
 from augment.building.sources import Model, Sources
 from augment.engines.array_job import ArrayPart, LeftToOthers
 from augment.shards import AugmentedParagraph, shard_names, write_shard
+from augment.variants.glove import Vectors
 from augment.variants.glove import neighbours as find_neighbours
 from augment.variants.masked_lm import MaskedLM, MaskedLMSettings
 from augment.variants.parts import Parts, text_key
@@ -30,6 +35,7 @@ from augment.variants.store import CandidateStore, Stored, compute_part, neighbo
 Work = TypeVar("Work")
 
 CONTEXTS_PER_PART = 128  # contexts whose candidates are computed and stored together
+WORDS_PER_PART = 16384  # words whose neighbours are looked up and stored together
 SHARE_BINS = 20  # of the histogram of the share of words replaced
 
 
@@ -71,12 +77,14 @@ def compute_candidates(
         raise LeftToOthers(f"candidates of {left} contexts")
     if neighbours and sources.vectors:
         unknown = stored.unknown_words(stored.candidates(texts, alone=True).words_for_glove(texts))
-        if unknown:
-            with bar("neighbours", "word", len(unknown)):
-                found = find_neighbours(
-                    sources.vectors, unknown, settings.num_candidates, settings.language
-                )
-            neighbours.write(neighbour_part(found), processor())
+        starts = range(0, len(unknown), WORDS_PER_PART)
+        words = [unknown[start : start + WORDS_PER_PART] for start in starts]
+        vectors = replace(sources.vectors, matrix=np.asarray(sources.vectors.matrix))
+        looked_up = run_tasks(
+            words, set_up_neighbours, (neighbours, vectors, settings), ["cpu"], engine
+        )
+        with bar("neighbours", "word", len(unknown)):
+            list(looked_up if unknown else ())
     return missing if sources.model.folder else 0
 
 
@@ -103,6 +111,21 @@ def set_up_candidates(
         return len(contexts)
 
     return compute
+
+
+def set_up_neighbours(
+    parts: Parts, vectors: Vectors, settings: MaskedLMSettings, device: str
+) -> Callable[[Sequence[str]], int]:
+    """Give the function that stores some words' neighbours."""
+    if not vectors.matrix.flags.writeable:  # shared by a machine's processes; torch would warn
+        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+
+    def look_up(words: Sequence[str]) -> int:
+        found = find_neighbours(vectors, words, settings.num_candidates, settings.language)
+        parts.write(neighbour_part(found), processor())
+        return len(words)
+
+    return look_up
 
 
 def write_shards(
