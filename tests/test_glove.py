@@ -1,6 +1,7 @@
 """Word vectors: reading what people have, refusing what is broken, exact neighbours."""
 
 import gzip
+import tracemalloc
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -72,6 +73,17 @@ def test_archives(write: Any, tmp_path: Path) -> None:
         assert found.words == plain.words
         assert np.array_equal(found.matrix, plain.matrix)
         assert found.sha256 != plain.sha256
+
+
+def test_a_line_has_a_limit(write: Any, tmp_path: Path) -> None:
+    """A small archive may hold a line that is larger than the memory."""
+    path = write(gzip.compress(b"the 1 2\n" + bytes(1 << 26)), "vectors.txt.gz")
+    tracemalloc.start()
+    with pytest.raises(ValueError, match="line 2: over 1,048,576 bytes"):
+        load_vectors(path, tmp_path / "cache")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1 << 24
 
 
 CUT = gzip.compress(LINES.encode() * 99, mtime=0)  # a test of one name in every process

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +23,7 @@ from augment.variants.words import ENGLISH, kind_of
 
 QUERIES = 256  # words looked up in one matrix product; the last product is filled up with zeros
 BLOCK = 32768  # vectors compared in one matrix product
+LONGEST_LINE = 1 << 20  # bytes; 4,096 numbers need a twentieth of that
 HEADER = re.compile(r"\d+ \d+")  # word2vec's: words, dimensions
 SPARE = 8  # neighbours fetched beyond twice the number wanted, for those that are filtered out
 
@@ -160,7 +162,9 @@ def _parse(path: Path) -> tuple[list[str], NDArray[np.float32], int]:
     promised = skipped = dimensions = number = 0
     try:
         with _open(path) as file:
-            for number, raw in enumerate(file, 1):
+            for number, raw in enumerate(iter(lambda: file.readline(LONGEST_LINE + 1), b""), 1):
+                if len(raw) > LONGEST_LINE:
+                    raise ValueError(f"over {LONGEST_LINE:,} bytes, too long for a vector")
                 line = raw.decode().rstrip("\r\n ")
                 if number == 1 and HEADER.fullmatch(line):
                     promised, skipped = int(line.split(" ")[0]), 1
@@ -224,10 +228,10 @@ def _line(line: str, dimensions: int) -> tuple[str, NDArray[np.float32]]:
 
 
 @contextmanager
-def _open(path: Path) -> Iterator[Iterable[bytes]]:
+def _open(path: Path) -> Iterator[IO[bytes]]:
     if path.suffix == ".gz":
         with gzip.open(path) as file:
-            yield file
+            yield file  # type: ignore[misc]
     elif path.suffix == ".zip":
         with zipfile.ZipFile(path) as archive:
             names = [name for name in archive.namelist() if name.endswith(".txt")]
