@@ -258,6 +258,21 @@ def test_what_is_in_the_way_is_said_before_any_work(
         out_folder(tmp_path / "out").look()
 
 
+def test_a_claim_makes_its_folder_or_says_what_is_in_the_way(tmp_path: Path) -> None:
+    with claimed(tmp_path / "new" / "deep"):
+        assert (tmp_path / "new" / "deep").is_dir()
+    (tmp_path / "file").touch()
+    (tmp_path / "dangling").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "link").symlink_to(tmp_path / "new")
+    for name, place in [("file", "file"), ("file", "file/deep"), ("link", "link")]:
+        with pytest.raises(UsageError, match=f"{name}: is needed as a folder"):
+            claimed(tmp_path / place).__enter__()
+    with pytest.raises(UsageError, match="dangling: is needed as a folder"):
+        claimed(tmp_path / "dangling" / "deep").__enter__()
+    with claimed(tmp_path / "link" / "deep"):  # above it a link is somebody's arrangement
+        pass
+
+
 def test_a_claim_has_one_holder(tmp_path: Path) -> None:
     path = tmp_path / "work"
     with claimed(path), pytest.raises(RuntimeError, match="work: another process"), claimed(path):

@@ -272,12 +272,14 @@ def claimed(folder: Path, *, wait: bool = False, shared: bool = False) -> Iterat
     while True:
         made = not folder.exists()
         try:
-            folder.mkdir(exist_ok=True)
+            folder.mkdir(parents=True, exist_ok=True)
             descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
         except (FileExistsError, FileNotFoundError, NotADirectoryError) as error:
-            if folder.is_symlink() or folder.is_file():
+            dangling = [path for path in folder.parents if path.is_symlink() and not path.exists()]
+            links = [folder] if folder.is_symlink() else dangling
+            for path in (*links, *(path for path in (folder, *folder.parents) if path.is_file())):
                 raise UsageError(
-                    f"{folder}: is needed as a folder; move away the file or link of that name"
+                    f"{path}: is needed as a folder; move away the file or link of that name"
                 ) from error
             continue  # its holder renamed or removed it, or another has just made it
         try:
