@@ -49,7 +49,7 @@ from augment.building.sources import (
     set_up_finding,
 )
 from augment.building.stages import compute_candidates, write_shards
-from augment.cards.data_card import EXAMPLES, write_card
+from augment.cards.data_card import EXAMPLES, PICTURE, write_card
 from augment.cards.facts import Told, inherited
 from augment.engines.array_job import ArrayPart, LeftToOthers, never_seen
 from augment.engines.cluster import Cluster
@@ -365,6 +365,7 @@ def _finish(
         write_atomic(incomplete / MANIFEST, to_json(manifest.as_json()))
         texts = make_examples(squad.paragraphs, Stored(*parts), plan)
         write_atomic(incomplete / EXAMPLES, to_json({"texts": texts}))
+        (incomplete / PICTURE).unlink(missing_ok=True)  # drawn anew: a killed run's is not proven
         write_card(incomplete, {**inherited(squad.card), **config.input.facts()})
     record = RunRecord(
         config={name: str(value) for name, value in asdict(config).items()},

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from augment.base.paragraphs import Answer, Paragraph, Question, span_fault
+from augment.base.set_records import is_set, read_manifest
 from augment.inputs.content import Content, Source, open_content
 from augment.inputs.records import RawParagraph, RawQuestion, RecordReader
 from augment.inputs.spelling import relocate
@@ -118,7 +119,7 @@ def read_contexts(source: Source, part: Part) -> SquadSet:
 
 def open_source(source: Source, part: Part) -> Content:
     """Open whatever `read_squad` takes."""
-    if isinstance(source, str | Path) and (Path(source) / "manifest.json").is_file():
+    if isinstance(source, str | Path) and is_set(source):
         return _open_shards(Path(source))
     return open_content(source, part.config, part.split)
 
@@ -129,6 +130,7 @@ def _open_shards(folder: Path) -> Content:
     from augment.inputs.content import Piece
     from augment.shards import manifest_sha256, read_rows
 
+    read_manifest(folder)  # or says that the set is not finished
     rows = (row for row in read_rows(folder) if row["copy_index"] == 0)
     hashes = [manifest_sha256(folder)]
     return Content(folder.name, [Piece("rows", rows)], hashes, folder_card(folder))

@@ -198,6 +198,12 @@ def test_a_record_that_is_not_whole(tmp_path: Path) -> None:
     (tmp_path / "training.json").write_text('{"plan": {}}')
     with pytest.raises(ValueError, match="no stages"):
         write_card(tmp_path)
+    folder = finished(tmp_path / "student")
+    found = json.loads((folder / "training.json").read_text())
+    del found["stages"][0]["seconds"]
+    write_record(folder, found)
+    with pytest.raises(ValueError, match=r"training\.json: incomplete \(.*\); train, predict"):
+        write_card(folder)
 
 
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

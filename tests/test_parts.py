@@ -153,6 +153,23 @@ def test_a_damaged_part_is_missing_and_a_damaged_index_is_not_missed(
     assert capsys.readouterr().err.count("damaged (its bytes") == 2
 
 
+@pytest.mark.parametrize("swapped", ["part", "index.part"])
+def test_another_part_or_index_in_its_place_is_not_believed(
+    parts: Parts, swapped: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for text in TEXTS[:2]:
+        parts.write(rows(text), "a CPU")
+    assert not Stored(parts, None).lacks(TEXTS[:2]).any()
+    one, other = sorted(parts.folder.glob("??/*.part"))
+    index = parts.folder / "index.part"
+    content = one.read_bytes()
+    one.write_bytes((index if swapped == "part" else other).read_bytes())
+    if swapped == "index.part":
+        index.write_bytes(content)
+    assert Stored(parts, None).lacks(TEXTS[:2]).sum() == 1
+    assert "or of its name" in capsys.readouterr().err
+
+
 def test_neighbours_are_found_by_word(parts: Parts, tmp_path: Path) -> None:
     parts.write(rows(*TEXTS), "here")
     near = Parts(tmp_path, {"kind": "glove"})

@@ -251,6 +251,9 @@ def test_a_set_gives_its_originals(train: Path, glove_file: Path, tmp_path: Path
     out = tmp_path / "set"
     build(BuildConfig(train=str(train), out=out, mlm="none", glove=str(glove_file), num_workers=1))
     assert read_squad(out).paragraphs == read_squad(train).paragraphs
+    (out / "manifest.json").unlink()  # its copies are not taken for originals
+    with pytest.raises(FileNotFoundError, match=r"no manifest\.json in it, so not a finished set"):
+        read_squad(out)
 
 
 ROWS = [

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from augment.base.folders import PLAN
 from augment.base.records import as_json, read_as
 
 MANIFEST, RUN = "manifest.json", "run.json"
@@ -158,6 +159,14 @@ class RunRecord:
     contexts_through_the_model: int
     peak_memory_mib: int
     num_workers: int
+
+
+def is_set(name: str | Path) -> bool:
+    """Tell a set, finished or not, from anything else that has rows in it.
+
+    One that lost its manifest is still none of its copies' originals: `read_manifest` refuses it.
+    """
+    return any((Path(name) / file).is_file() for file in (MANIFEST, PLAN))
 
 
 def read_manifest(folder: Path) -> Manifest:

@@ -80,6 +80,11 @@ def to_table(index: PartIndex) -> pa.Table:
     return pa.table(columns).replace_schema_metadata({"names": json.dumps(index.names)})
 
 
+def is_index(table: pa.Table) -> bool:
+    """Tell a stored index from any other table."""
+    return b"names" in (table.schema.metadata or {})
+
+
 def from_table(table: pa.Table) -> PartIndex:
     """Read a stored index; its columns stay where they are mapped."""
     columns = [table[name].combine_chunks() for name in ("high", "low", "part", "row")]

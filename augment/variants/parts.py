@@ -19,11 +19,11 @@ from numpy.typing import NDArray
 from augment.base.command import to_json
 from augment.base.commit import file_sha256, write_atomic, write_once
 from augment.base.stored import set_aside
-from augment.variants.part_index import EMPTY, from_table, to_table
+from augment.variants.part_index import EMPTY, from_table, is_index, to_table
 
 DIGITS = 64
 """Of the checksum that a part begins with; as many bytes as Arrow aligns buffers to."""
-DAMAGED = "its bytes are not those of its checksum"
+DAMAGED = "its bytes are not those of its checksum, or of its name"
 INDEX = "index.part"
 
 
@@ -33,10 +33,15 @@ def text_key(text: str) -> bytes:
 
 
 def keys_of(table: pa.Table) -> list[bytes]:
-    """Give the keys of a part's rows."""
+    """Give the keys of a part's rows; none of what is no part."""
     if "word" in table.column_names:
         return [text_key(word) for word in table["word"].to_pylist()]
-    return list(table["context"].to_pylist())
+    return list(table["context"].to_pylist()) if "context" in table.column_names else []
+
+
+def part_name(table: pa.Table) -> str:
+    """Name a part after the keys of its rows."""
+    return hashlib.sha256(b"".join(sorted(keys_of(table)))).hexdigest()[:32]
 
 
 @dataclass(frozen=True)
@@ -62,7 +67,7 @@ class Parts:
         Raises:
             ValueError: a part of these rows is there, and says something else.
         """
-        name = hashlib.sha256(b"".join(sorted(keys_of(table)))).hexdigest()[:32]
+        name = part_name(table)
         path = self.folder / name[:2] / f"{name}.part"
         path.parent.mkdir(parents=True, exist_ok=True)
         described = self.folder / "setting.json"
@@ -103,8 +108,9 @@ class OpenParts:
         path = self.parts.folder / INDEX
         there = set(self.parts.names())
         table = unpack(path) if path.is_file() else None
-        if path.is_file() and table is None:
+        if path.is_file() and (table is None or not is_index(table)):
             set_aside(path, DAMAGED)
+            table = None
         known = from_table(table) if table is not None else EMPTY
         if not there.issuperset(known.names):
             known = EMPTY  # some are gone: begin anew
@@ -163,9 +169,10 @@ class OpenParts:
         """Map a part; set it aside and give None if it is not whole."""
         path = self.parts.folder / name
         table = unpack(path)
-        if table is None:
+        named = table is not None and (path.suffix == ".arrow" or part_name(table) == path.stem)
+        if not named:
             set_aside(path, DAMAGED)
-        return table
+        return table if named else None
 
     def _is_whole(self, name: str) -> bool:
         if name not in self._whole and self._read(name) is not None:

@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from jinja2 import UndefinedError
+
 from augment.base.command import UsageError
 from augment.base.commit import write_atomic
 from augment.base.paragraphs import raise_faults
@@ -48,8 +50,12 @@ def write_card(folder: Path) -> None:
             raise ValueError(f"{folder / TRAINING}: not the scores of eval/{SCORES}; {REMEDY}")
         made = read_json(folder / "eval" / PREDICT_CONFIG)
     pruned = read_pruned(folder / PRUNING) if (folder / PRUNING).is_file() else None
-    curves = _draw_curves(folder, record)
-    write_signed(folder / "README.md", card_text(record, made, pruned, curves))
+    try:
+        curves = _draw_curves(folder, record)
+        text = card_text(record, made, pruned, curves)
+    except (AttributeError, LookupError, TypeError, UndefinedError) as error:
+        raise ValueError(f"{folder / TRAINING}: incomplete ({error}); {REMEDY}") from error
+    write_signed(folder / "README.md", text)
 
 
 def _draw_curves(folder: Path, record: Mapping[str, Any]) -> str | None:

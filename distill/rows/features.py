@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from augment.base.command import UsageError
 from augment.base.commit import file_sha256
 from augment.base.records import default_cache
-from augment.base.set_records import read_manifest
+from augment.base.set_records import is_set, read_manifest
 from augment.base.stored import stored
 from augment.shards import manifest_sha256, read_shard, shard_paths
 from augment.squad import TRAIN_PART, OnBadAnswer, Part, SquadSet, read_squad
@@ -70,7 +70,7 @@ class Source:
         """Give the rows in order; a line of text is a row without a question."""
         if self.kind == "text":
             yield from (Row("", line, None) for path in self.paths for line in _lines(Path(path)))
-        elif _is_set(self.paths[0]):
+        elif is_set(self.paths[0]):
             yield from _shard_rows(Path(self.paths[0]), self)
         else:
             yield from self._questions()
@@ -120,7 +120,7 @@ def find_source(
         return Source(kind, tuple(map(str, text)), digest, 0)
     assert data is not None  # checked by the command
     folder = Path(data)
-    if _is_set(data):
+    if is_set(data):
         shard_paths(folder)
         manifest = read_manifest(folder)
         _check_judged(data, manifest.judged is not None, min_agreement)
@@ -131,10 +131,6 @@ def find_source(
     if on_bad_answer != "fail":  # other rows of the same file
         sha256 = hashlib.sha256(f"{sha256} {on_bad_answer}".encode()).hexdigest()
     return Source("original", (data,), sha256, 0, part, on_bad_answer)
-
-
-def _is_set(data: str) -> bool:
-    return (Path(data) / "manifest.json").is_file()
 
 
 def _read(data: str, part: Part, on_bad_answer: OnBadAnswer) -> SquadSet:
