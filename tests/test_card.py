@@ -20,6 +20,7 @@ from augment.base.toml_files import fill
 from augment.build import BuildConfig, build
 from augment.card import CardConfig, _main
 from augment.cards.data_card import card_text, write_card
+from augment.cards.handwork import signed, write_signed
 from augment.cards.head import check_head, head_faults, hub_words
 from augment.cards.plots import draw_set, word_shares
 from augment.cards.template import text as as_text
@@ -139,6 +140,9 @@ def test_the_card_can_be_written_anew(out: Path, capsys: pytest.CaptureFixture[s
     (out / "README.md").write_text("gone")
     with pytest.raises(ValueError, match="it has no head; mend it, or move it away"):
         _main(CardConfig(out=out))
+    (out / "README.md").write_bytes(b"caf\xe9")
+    with pytest.raises(ValueError, match=r"README\.md: 'utf-8' codec.*; mend it, or move it away"):
+        write_signed(out / "README.md", signed("---\na: b\n---\n"))
     (out / "README.md").unlink()
     _main(CardConfig(out=out))
     assert capsys.readouterr().out.endswith("README.md\n")

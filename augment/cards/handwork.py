@@ -32,11 +32,15 @@ def write_signed(path: Path, card: str) -> None:
         ValueError: the old one was not written so.
     """
     if path.is_file():
-        card = _merged(path, path.read_text("utf-8"), card)
+        card = _merged(path, card)
     write_atomic(path, card)
 
 
-def _merged(path: Path, old: str, new: str) -> str:
+def _merged(path: Path, new: str) -> str:
+    try:
+        old = path.read_text("utf-8")
+    except UnicodeDecodeError as error:
+        raise _unreadable(path, error) from error
     comment, found = COMMENT.search(new), COMMENT.search(old)
     assert comment is not None
     if found is None:
@@ -45,7 +49,7 @@ def _merged(path: Path, old: str, new: str) -> str:
     try:
         old_head, old_sections = _parts(COMMENT.sub("\n", old))
     except ValueError as error:
-        raise ValueError(f"{path}: {error}; mend it, or move it away and try again") from error
+        raise _unreadable(path, error) from error
     head, sections = _parts(COMMENT.sub("\n", new))
     own = {key: value for key, value in old_head.items() if _hash((key, value)) not in written}
     kept = [title for title, text in old_sections.items() if _hash((title, text)) not in written]
@@ -61,6 +65,10 @@ def _merged(path: Path, old: str, new: str) -> str:
     from huggingface_hub import CardData
 
     return f"---\n{CardData(**{**head, **own}).to_yaml()}\n---\n\n{body}\n{comment[0]}"
+
+
+def _unreadable(path: Path, error: ValueError) -> ValueError:
+    return ValueError(f"{path}: {error}; mend it, or move it away and try again")
 
 
 def _parts(card: str) -> tuple[dict[str, Any], dict[str, str]]:
@@ -85,7 +93,7 @@ def card_head(path: Path) -> dict[str, Any]:
     try:
         return _parts(path.read_text("utf-8"))[0]
     except ValueError as error:
-        raise ValueError(f"{path}: {error}; mend it, or move it away and try again") from error
+        raise _unreadable(path, error) from error
 
 
 def read_head(text: str) -> dict[str, Any]:
