@@ -6,6 +6,7 @@ If the command was interrupted, run it again: it goes on where it stopped.
 """
 
 import math
+import re
 import resource
 import shutil
 import sys
@@ -156,6 +157,10 @@ class BuildConfig:
             raise ValueError(f"--replace-probability {self.replace_probability}: must be 0 to 1")
         if not 0 <= self.seed < 2**64:
             raise ValueError(f"--seed {self.seed}: must be 0 or more, below 2**64")
+        if re.match(r"\w+:/", str(self.out)):
+            raise ValueError(
+                f"OUT {self.out}: a set is built in a folder; put it elsewhere with augment.push"
+            )
         if not self.out.name:
             raise ValueError(f"OUT {self.out}: name the folder that is to be made")
         inside = (self.out.resolve(), self.folder.incomplete.resolve())

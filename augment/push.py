@@ -1,7 +1,8 @@
-"""Put a set on the hub, with its data card.
+"""Put a set on the hub, with its data card, or into a bucket.
 
 The set is checked first, and its own files go up alone. If the command was interrupted, run it
-again: what the hub has is not sent twice. The token is that of `hf auth login`, or HF_TOKEN.
+again: what is there is not sent twice. The token is that of `hf auth login`, or HF_TOKEN; the keys
+of a bucket are where its own tools look for them.
 """
 
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ from augment.base.command import run
 from augment.base.stored import CHECKSUMS, read_checksums
 from augment.check import check
 from augment.remote.hub import listing, push_files
+from augment.remote.placing import put_set
+from augment.remote.urls import is_url
 
 SHARDS = "data/*.arrow"
 """What a smaller set has to replace of a larger one that was pushed before."""
@@ -26,7 +29,7 @@ class PushConfig:
     augmented: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="SET")]
     """A folder made by `augment.build`."""
     repository: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="ORG/NAME")]
-    """Data set on the hub; it is made if it is not there."""
+    """Data set on the hub, made if it is not there; or a place such as s3://bucket/set."""
     dry_run: bool = False
     """Check the set, say what would go up, and send nothing."""
 
@@ -42,6 +45,8 @@ def push(config: PushConfig) -> None:
     names = [*read_checksums(config.augmented), CHECKSUMS]
     if config.dry_run:
         print(listing(config.augmented, names, config.repository))
+    elif is_url(config.repository):
+        print(put_set(config.augmented, names, config.repository))
     else:
         print(push_files(config.augmented, names, config.repository, "dataset", SHARDS))
 

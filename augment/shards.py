@@ -13,6 +13,7 @@ from augment.base.paragraphs import Paragraph, raise_faults, span_fault
 from augment.base.records import default_cache
 from augment.base.set_records import MANIFEST, Manifest, read_manifest
 from augment.base.stored import stored
+from augment.remote.fetching import at_hand
 from augment.variants.replace import Variants
 
 if TYPE_CHECKING:
@@ -173,11 +174,12 @@ def open_shards(folder: str | Path, cache: Path | None = None) -> "Dataset":
     """Open a finished set as a memory-mapped `datasets.Dataset`, hashes checked.
 
     Compressed Arrow cannot be mapped, so an uncompressed copy is made once and kept in the cache
-    under the manifest's hash.
+    under the manifest's hash. A set at a URL, such as s3://bucket/set, is fetched into the cache
+    first.
     """
     import datasets
 
-    folder = Path(folder)
+    folder = at_hand(folder)
     paths = shard_paths(folder)
     name = f"shards-{manifest_sha256(folder)[:16]}"
     schema = schema_of(read_manifest(folder))

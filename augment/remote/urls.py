@@ -1,0 +1,52 @@
+"""Places named by URLs: told from folders, opened by fsspec, and shown without secrets."""
+
+import re
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from augment.base.command import UsageError
+
+EXTRAS = {"s3": "pip install -e '.[s3]'", "s3a": "pip install -e '.[s3]'"}
+"""How to get what fsspec opens a kind of URL with, where the project has an extra for it."""
+
+
+def is_url(place: str | Path) -> bool:
+    """Tell `s3://bucket/set` from a folder."""
+    return "://" in str(place)
+
+
+def shown(url: str) -> str:
+    """Give a URL without what may be secret in it: a user's password, a query."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+
+def last_name(url: str) -> str:
+    """Give the last name of a URL's path, as a file or folder of this machine would have it."""
+    return urlsplit(url).path.rstrip("/").rpartition("/")[2] or urlsplit(url).netloc
+
+
+def said(error: BaseException) -> str:
+    """Give an error's words in one line, without queries of URLs."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return re.sub(r"\?[^\s'\",)]+", "", text)
+
+
+def file_system(url: str) -> tuple[Any, str]:
+    """Open what a URL leads to; give fsspec's file system, and the path in it.
+
+    Credentials and endpoints come from the environment, as the store's own tools take them.
+
+    Raises:
+        UsageError: a kind of URL that nothing here opens.
+    """
+    import fsspec
+
+    kind = url.partition("://")[0]
+    try:
+        files, path = fsspec.core.url_to_fs(url, use_listings_cache=False)
+    except (ImportError, ValueError, TypeError) as error:
+        install = EXTRAS.get(kind, "install the package that fsspec opens it with")
+        raise UsageError(f"{shown(url)}: cannot be opened ({said(error)}); {install}") from error
+    return files, str(path).rstrip("/")

@@ -1,0 +1,178 @@
+"""Sets in a bucket: a real S3 server on loopback, as a process of its own."""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from augment.base.command import UsageError
+from augment.build import BuildConfig, build
+from augment.push import PushConfig, push
+from augment.remote.bucket import Bucket
+from augment.shards import open_shards
+from augment.squad import read_squad
+from distill.rows.features import find_source
+from tests.test_build import digests
+
+pytestmark = pytest.mark.slow
+SECRET = "planted-secret-Zm9v"
+URL = "s3://bucket/sets/one"
+
+
+@pytest.fixture(scope="module")
+def store() -> Iterator[Any]:
+    """Start moto's server with an empty bucket; give fsspec's view of it."""
+    pytest.importorskip("moto.server")
+    s3fs = pytest.importorskip("s3fs")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    server = subprocess.Popen(
+        [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
+        patch.setenv("AWS_ACCESS_KEY_ID", "key")
+        patch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
+        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        try:
+            for _ in range(600):
+                with socket.socket() as probe:
+                    if not probe.connect_ex(("127.0.0.1", port)):
+                        break
+                time.sleep(0.1)
+            files = s3fs.S3FileSystem(skip_instance_cache=True, use_listings_cache=False)
+            files.mkdir("bucket")
+            yield files
+        finally:
+            server.kill()
+            server.wait(timeout=60)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("made") / "set"
+    sample = Path(__file__).parents[1] / "augment/embedded/sample-train-v2.0.json"
+    config = {"mlm": "none", "glove": "embedded", "limit_contexts": 3, "num_shards": 2}
+    build(BuildConfig(train=str(sample), out=out, copies_per_example=2, num_workers=1, **config))
+    return out
+
+
+@pytest.fixture(autouse=True)
+def fresh(store: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Begin with an empty bucket and an empty cache."""
+    if store.exists("bucket/sets"):
+        store.rm("bucket/sets", recursive=True)
+    monkeypatch.setenv("TWENTYFOLD_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("augment.remote.bucket.PAUSE", 0.0)
+
+
+def pushed(made: Path, url: str = URL) -> None:
+    push(PushConfig(augmented=made, repository=url))
+
+
+def test_a_set_is_pushed_read_and_trained_on(made: Path, store: Any, capsys: Any) -> None:
+    with pytest.raises(FileNotFoundError, match=r"no manifest\.json in it, so not a finished set"):
+        open_shards(URL)
+    pushed(made)
+    assert open_shards(URL).to_list() == open_shards(made).to_list()
+    assert read_squad(URL).paragraphs == read_squad(made).paragraphs
+    assert find_source("augmented", URL).sha256 == find_source("augmented", str(made)).sha256
+    pushed(made)
+    said = capsys.readouterr()
+    assert "complete already" in said.out
+    assert SECRET not in said.out + said.err
+    kept = [path for path in Path(os.environ["TWENTYFOLD_CACHE"]).rglob("*") if path.is_file()]
+    assert kept
+    assert not any(SECRET.encode() in path.read_bytes() for path in kept)
+
+
+def test_a_push_that_stops_anywhere_goes_on(
+    made: Path, store: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A reader sees a whole set or none, whatever was written before the push was stopped."""
+    put, written = Bucket.put, 0
+    names = [path for path in made.rglob("*") if path.is_file()]
+    for stop in range(len(names)):
+        written = 0
+
+        def stopped(bucket: Bucket, name: str, path: Path, stop: int = stop) -> None:
+            nonlocal written
+            if written == stop:
+                raise KeyboardInterrupt
+            put(bucket, name, path)
+            written += 1
+
+        store.rm("bucket/sets", recursive=True) if store.exists("bucket/sets") else None
+        with monkeypatch.context() as patch:
+            patch.setattr(Bucket, "put", stopped)
+            with pytest.raises(KeyboardInterrupt):
+                pushed(made)
+        with pytest.raises(FileNotFoundError, match="not a finished set"):
+            open_shards(URL)
+        pushed(made)
+        store.get("bucket/sets/one", str(tmp_path / f"{stop}"), recursive=True)
+        assert digests(tmp_path / f"{stop}") == digests(made)
+
+
+def test_what_is_damaged_there_is_named(made: Path, store: Any) -> None:
+    pushed(made)
+    name = f"bucket/sets/one/data/{sorted(os.listdir(made / 'data'))[0]}"
+    content = store.cat_file(name)
+    store.pipe_file(name, content[:-1] + bytes([content[-1] ^ 1]))
+    with pytest.raises(OSError, match=r"data/train-00000.*what came is not what its SHA-256 says"):
+        open_shards(URL)
+    store.pipe_file(name, content)
+    store.rm_file("bucket/sets/one/plan.json")
+    with pytest.raises(FileNotFoundError, match=r"plan\.json"):
+        open_shards(URL)
+
+
+def test_somebody_elses_place_is_refused(made: Path, store: Any, tmp_path: Path) -> None:
+    store.pipe_file("bucket/sets/one/README.md", b"mine")
+    with pytest.raises(UsageError, match="holds something else than this set"):
+        pushed(made)
+    assert store.cat_file("bucket/sets/one/README.md") == b"mine"
+    store.rm("bucket/sets", recursive=True)
+    pushed(made)
+    other = tmp_path / "other"
+    shutil.copytree(made, other)
+    build(
+        BuildConfig(
+            train=str(made), out=tmp_path / "other set", mlm="none", glove="embedded", num_workers=1
+        )
+    )
+    with pytest.raises(UsageError, match="holds something else than this set"):
+        pushed(tmp_path / "other set")
+
+
+def test_a_build_goes_into_a_folder() -> None:
+    with pytest.raises(ValueError, match=r"s3:/bucket/set: .*put it elsewhere with augment\.push"):
+        BuildConfig(train="x", out=Path("s3://bucket/set"))
+
+
+def test_plain_readers_open_it_where_it_lies(made: Path, store: Any) -> None:
+    import datasets
+    import duckdb
+    import polars
+    import pyarrow.dataset
+
+    pushed(made)
+    wanted = open_shards(made).to_list()
+    rows = pyarrow.dataset.dataset("bucket/sets/one/data", filesystem=store, format="ipc")
+    assert rows.to_table().to_pylist() == wanted
+    assert duckdb.sql("select count(*) from rows").fetchall() == [(len(wanted),)]
+    streamed = datasets.load_dataset(
+        "arrow", data_files=f"{URL}/data/*.arrow", split="train", streaming=True
+    )
+    assert list(streamed) == wanted
+    parts = [polars.read_ipc(store.open(name)) for name in store.ls("bucket/sets/one/data")]
+    assert sum(map(len, parts)) == len(wanted)
