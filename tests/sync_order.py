@@ -92,7 +92,7 @@ def recorded(root: Path, marks: tuple[str, ...] = ()) -> Iterator[Recorder]:
 
         patch.setattr(os, "fsync", note_fsync)
         patch.setattr(np.memmap, "flush", note_flush)
-        for name in ("rename", "replace"):
+        for name in ("rename", "replace", "link"):
             patch.setattr(os, name, _noting(recorder, getattr(os, name)))
         yield recorder
 
