@@ -37,10 +37,11 @@ from augment.base.set_records import (
     read_run,
 )
 from augment.base.stored import seal
+from augment.building.blocks import AllContexts, Blocks, Reading, read_blocks
 from augment.building.effect import check_candidates, check_copies
 from augment.building.examples import make_examples
 from augment.building.manifest import make_manifest, summary
-from augment.building.plan import check_ids, plan_shards
+from augment.building.plan import plan_shards
 from augment.building.sources import (
     Model,
     Sources,
@@ -56,7 +57,7 @@ from augment.engines.array_job import ArrayPart, LeftToOthers, never_seen
 from augment.engines.cluster import Cluster
 from augment.engines.options import LOCAL, EngineOptions
 from augment.shards import folder_faults, shard_names
-from augment.squad import TRAIN_PART, OnBadAnswer, Part, SquadSet, read_squad
+from augment.squad import TRAIN_PART, OnBadAnswer, Part
 from augment.variants.masking import MaskingRule
 from augment.variants.parts import Parts
 from augment.variants.store import Stored, context_setting, neighbour_setting
@@ -194,6 +195,11 @@ class BuildConfig:
         """Where candidates are kept."""
         return self.candidates or self.out.with_name(self.out.name + ".candidates")
 
+    @property
+    def input_folder(self) -> Path:
+        """Where the input is kept in blocks until the set is finished."""
+        return self.out.with_name(self.out.name + ".incomplete.input").absolute()
+
 
 def build(config: BuildConfig) -> RunRecord:
     """Build the set and give its run record; `config.out` is whole afterwards.
@@ -204,13 +210,21 @@ def build(config: BuildConfig) -> RunRecord:
         LeftToOthers: with `share`, when this part is done; OUT is not there yet.
     """
     with config.runs_on.joined() as cluster:
-        return _build(config, cluster)
+        started = time.monotonic()
+        config.folder.look()
+        blocks = read_input(config)
+        try:
+            return _build(config, blocks, cluster, started)
+        finally:
+            awaited = config.array_part is not None and not config.out.exists()
+            if not awaited and not config.folder.incomplete.is_dir():
+                blocks.forget()  # the set is finished, or nothing of it was begun
 
 
-def _build(config: BuildConfig, cluster: Cluster | None) -> RunRecord:
-    started = time.monotonic()
-    config.folder.look()
-    sources = find_sources(config, cluster)
+def _build(
+    config: BuildConfig, blocks: Blocks, cluster: Cluster | None, started: float
+) -> RunRecord:
+    sources = find_sources(config, blocks, cluster)
     plan = make_plan(config, sources)
     with config.folder.claimed(plan.as_json()) as finished:
         if finished:
@@ -230,32 +244,37 @@ def _build(config: BuildConfig, cluster: Cluster | None) -> RunRecord:
         config.folder.look(_bytes_left(sources, plan, incomplete))
         seconds = {"inputs": time.monotonic() - started}
         parts = _parts(config, sources)
-        folders = [incomplete, parts[0].place]
+        folders = [incomplete, parts[0].place, config.input_folder]
         files = [sources.model.folder] if sources.model.folder else []
         with cluster.sharing(folders, files) if cluster else nullcontext() as engine:
             with _timed(seconds, "candidates"):
                 number = config.num_workers
                 computed = compute_candidates(sources, *parts, number, engine, part)
-                texts = [paragraph.context for paragraph in sources.squad.paragraphs]
+                texts = AllContexts(blocks)
                 check_candidates(Stored(*parts), texts, plan, config.allow_unchanged)
             with _timed(seconds, "writing"):
-                paragraphs = sources.squad.paragraphs
-                receipts = write_shards(paragraphs, plan, parts, incomplete, number, engine, part)
-        record = _finish(
-            config, sources.squad, plan, parts, receipts, incomplete, computed, seconds
-        )
-    return record
+                receipts = write_shards(blocks, plan, parts, incomplete, number, engine, part)
+        return _finish(config, blocks, plan, parts, receipts, incomplete, computed, seconds)
 
 
-def find_sources(config: BuildConfig, cluster: Cluster | None = None) -> Sources:
-    """Read and hash the inputs."""
-    squad = read_squad(config.train, **asdict(config.part), on_bad_answer=config.on_bad_answer)
-    squad = squad.limit(config.limit_contexts)
-    if not squad.counts["questions"]:
-        raise ValueError(f"{squad.name}: no questions in it; is this the right file?")
-    if config.num_shards and config.num_shards > len(squad.paragraphs):
+def read_input(config: BuildConfig) -> Blocks:
+    """Read and check TRAIN."""
+    reading = Reading(
+        part=config.part,
+        on_bad_answer=config.on_bad_answer,
+        limit_contexts=config.limit_contexts,
+        copies=config.copies_per_example,
+    )
+    return read_blocks(config.train, reading, config.input_folder)
+
+
+def find_sources(config: BuildConfig, blocks: Blocks, cluster: Cluster | None = None) -> Sources:
+    """Find and hash the inputs besides TRAIN, which was read."""
+    if not blocks.counts["questions"]:
+        raise ValueError(f"{blocks.name}: no questions in it; is this the right file?")
+    if config.num_shards and config.num_shards > len(blocks):
         raise UsageError(
-            f"--num-shards {config.num_shards}: there are only {len(squad.paragraphs)} paragraphs"
+            f"--num-shards {config.num_shards}: there are only {len(blocks)} paragraphs"
         )
     model = _find_model(
         cluster,
@@ -269,9 +288,8 @@ def find_sources(config: BuildConfig, cluster: Cluster | None = None) -> Sources
         language=config.language,
         accelerator=config.accelerator,
     )
-    contexts = [paragraph.context for paragraph in squad.paragraphs]
-    vectors, name = find_vectors(config.glove, contexts, config.language)
-    return Sources(squad, model, vectors, name, read_keep_words(config.keep_words))
+    vectors, name = find_vectors(config.glove, AllContexts(blocks), config.language)
+    return Sources(blocks, model, vectors, name, read_keep_words(config.keep_words))
 
 
 def _find_model(cluster: Cluster | None, **settings: Any) -> Model:
@@ -287,8 +305,6 @@ def _find_model(cluster: Cluster | None, **settings: Any) -> Model:
 
 def make_plan(config: BuildConfig, sources: Sources) -> Plan:
     """Gather everything that decides the set's bytes."""
-    paragraphs = sources.squad.paragraphs
-    check_ids(sources.squad.name, paragraphs, config.copies_per_example)
     model, vectors = sources.model, sources.vectors
     masked_lm = glove = None
     if model.sha256:
@@ -308,8 +324,8 @@ def make_plan(config: BuildConfig, sources: Sources) -> Plan:
     return Plan(
         format=FORMAT,
         input=InputPlan(
-            name=sources.squad.name,
-            sha256=sources.squad.sha256,
+            name=sources.blocks.name,
+            sha256=sources.blocks.sha256,
             on_bad_answer=config.on_bad_answer,
             limit_contexts=config.limit_contexts,
         ),
@@ -322,7 +338,7 @@ def make_plan(config: BuildConfig, sources: Sources) -> Plan:
         replace_probability=config.replace_probability,
         copies_per_example=config.copies_per_example,
         seed=config.seed,
-        shards=plan_shards(len(paragraphs), config.num_shards, config.contexts_per_shard),
+        shards=plan_shards(len(sources.blocks), config.num_shards, config.contexts_per_shard),
     )
 
 
@@ -338,10 +354,9 @@ def _prepare(folder: OutFolder, plan: Plan) -> Path:
 
 def _bytes_left(sources: Sources, plan: Plan, incomplete: Path) -> int:
     """Estimate what the shards will take that are not written yet."""
-    characters = sum(len(paragraph.context) for paragraph in sources.squad.paragraphs)
     share = BYTES_OF_A_CHARACTER * plan.replace_probability / 0.4
     written = sum(path.stat().st_size for path in (incomplete / "data").rglob("*.arrow"))
-    return int(characters * (plan.copies_per_example + 1) * share) - written
+    return int(sources.blocks.characters * (plan.copies_per_example + 1) * share) - written
 
 
 def _parts(config: BuildConfig, sources: Sources) -> tuple[Parts, Parts | None]:
@@ -355,7 +370,7 @@ def _parts(config: BuildConfig, sources: Sources) -> tuple[Parts, Parts | None]:
 
 def _finish(
     config: BuildConfig,
-    squad: SquadSet,
+    blocks: Blocks,
     plan: Plan,
     parts: tuple[Parts, Parts | None],
     receipts: Sequence[Receipt],
@@ -365,13 +380,13 @@ def _finish(
 ) -> RunRecord:
     """Write manifest, card and record, and give the folder its name."""
     with _timed(seconds, "finishing"):
-        manifest = make_manifest(plan, squad.counts, receipts)
+        manifest = make_manifest(plan, blocks.counts, receipts)
         check_copies(manifest, config.allow_unchanged)
         write_atomic(incomplete / MANIFEST, to_json(manifest.as_json()))
-        texts = make_examples(squad.paragraphs, Stored(*parts), plan)
+        texts = make_examples(blocks.paragraphs(range(len(blocks))), Stored(*parts), plan)
         write_atomic(incomplete / EXAMPLES, to_json({"texts": texts}))
         (incomplete / PICTURE).unlink(missing_ok=True)  # drawn anew: a killed run's is not proven
-        write_card(incomplete, {**inherited(squad.card), **config.input.facts()})
+        write_card(incomplete, {**inherited(blocks.card), **config.input.facts()})
     record = RunRecord(
         config={name: str(value) for name, value in asdict(config).items()},
         versions=versions(),

@@ -6,7 +6,7 @@ defaulted without a count; faults are told all at once, by kind, with their plac
 
 import gc
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -83,21 +83,37 @@ def read_squad(
     """
     content = open_source(source, Part(config, split))
     records = RecordReader(content.name)
-    checker = _Checker(records, on_bad_answer)
     paragraphs: list[Paragraph] = []
     noted: list[tuple[int, str, int]] = []
     with _without_collection():
-        for raw in records.read(content):
-            paragraphs.append(checker.paragraph(raw))
-            noted += ((len(paragraphs) - 1, name, n) for name, n in records.counts.items() if n)
-            records.counts.clear()
+        for paragraph, counts in checked(records, records.read(content), on_bad_answer):
+            noted += ((len(paragraphs), name, n) for name, n in counts.items())
+            paragraphs.append(paragraph)
     noted += ((max(0, len(paragraphs) - 1), name, n) for name, n in records.counts.items() if n)
     records.faults.raise_all()
     if not paragraphs:
         raise ValueError(f"{content.name}: no paragraphs in it; is this the right file?")
-    counts = _counts(paragraphs, noted)
+    sizes = _counts(paragraphs, noted)
     card, notes = content.card, tuple(noted)
-    return SquadSet(tuple(paragraphs), counts, content.name, content.sha256, card, notes)
+    return SquadSet(tuple(paragraphs), sizes, content.name, content.sha256, card, notes)
+
+
+def checked(
+    records: RecordReader, paragraphs: Iterable[RawParagraph], on_bad_answer: OnBadAnswer
+) -> Iterator[tuple[Paragraph, dict[str, int]]]:
+    """Verify paragraphs one after the other; give with each what was counted since the last.
+
+    Args:
+        records: what reads them, and gathers faults; at the end its counts are what is left.
+        paragraphs: what it gives.
+        on_bad_answer: as `read_squad` has it.
+    """
+    checker = _Checker(records, on_bad_answer)
+    for raw in paragraphs:
+        paragraph = checker.paragraph(raw)
+        counts = dict(+records.counts)
+        records.counts.clear()
+        yield paragraph, counts
 
 
 @contextmanager

@@ -234,6 +234,12 @@ def test_cells_stay_texts(tmp_path: Path) -> None:
     assert second.questions[0].is_impossible
 
 
+def test_a_column_called_data_is_not_the_list_of_articles(tmp_path: Path, right: Any) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text(in_lines([{**row, "data": [1]} for row in ROWS]))
+    assert list(asked(read_squad(path))) == right
+
+
 def test_copies_of_an_exported_set_are_left_out(tmp_path: Path, right: Any) -> None:
     path = tmp_path / "rows.jsonl"
     rows = [{**r, "id": f"{r['id']}{n}", "copy_index": n} for r in ROWS for n in range(2)]

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from augment.base.paragraphs import Paragraph, Question
 from augment.base.records import differences
-from augment.build import BuildConfig, find_sources, make_plan
+from augment.build import BuildConfig, find_sources, make_plan, read_input
 from augment.building.plan import check_ids, plan_shards
 from tests.small_sets import small_set
 
@@ -86,7 +86,7 @@ def config(train: Path, glove_file: Path, tmp_path: Path) -> BuildConfig:
 
 
 def plan_of(config: BuildConfig) -> dict[str, Any]:
-    return make_plan(config, find_sources(config)).as_json()
+    return make_plan(config, find_sources(config, read_input(config))).as_json()
 
 
 def test_the_plan_knows_no_machine(config: BuildConfig, train: Path, tmp_path: Path) -> None:

@@ -2,14 +2,15 @@
 
 import sys
 from collections import Counter
-from collections.abc import Sequence
 
 from augment.base.set_records import Manifest, Plan
+from augment.building.blocks import AllContexts
 from augment.variants.store import Stored
 from augment.variants.words import ENGLISH
 
 SAMPLE = 1000
 """Contexts that are looked at, spread over the set."""
+AT_ONCE = 32  # whose candidates are open together
 FEW_CANDIDATES = 0.025
 """Share of words with candidates below which less than 1 % is replaced, at the default chance."""
 SOME_CANDIDATES = 0.125  # below it a line says so: under 5 % replaced
@@ -22,7 +23,7 @@ RARE = 0.1
 ALLOW = "or pass --allow-unchanged"
 
 
-def check_candidates(stored: Stored, texts: Sequence[str], plan: Plan, allowed: bool) -> None:
+def check_candidates(stored: Stored, texts: AllContexts, plan: Plan, allowed: bool) -> None:
     """See that there is something to replace words by.
 
     Raises:
@@ -33,10 +34,13 @@ def check_candidates(stored: Stored, texts: Sequence[str], plan: Plan, allowed: 
         return
     counts: Counter[str] = Counter()
     number = min(SAMPLE, len(texts))
-    sample = [texts[at * len(texts) // number] for at in range(number)]
-    store = stored.candidates(sample)
-    for text in sample:
-        counts.update(store.sources(text))
+    places = {at * len(texts) // number for at in range(number)}
+    sample = [text for place, text in enumerate(texts) if place in places]
+    for at in range(0, number, AT_ONCE):
+        some = sample[at : at + AT_ONCE]
+        store = stored.candidates(some)
+        for text in some:
+            counts.update(store.sources(text))
     known = counts["masked_lm"] / max(counts["replaceable"], 1)
     share = (counts["masked_lm"] + counts["glove"]) / max(counts["words"], 1)
     language = plan.language or ENGLISH

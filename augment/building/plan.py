@@ -1,6 +1,6 @@
 """The parts of a build's plan that are worked out: which paragraphs go where, by what names."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from augment.base.paragraphs import Paragraph, raise_faults
 from augment.base.set_records import ShardPlan
@@ -35,14 +35,24 @@ def check_ids(name: str, paragraphs: Sequence[Paragraph], copies: int) -> None:
         ValueError: with the ids.
     """
     ids = {question.id for paragraph in paragraphs for question in paragraph.questions}
-    clashes = sorted(
-        qid
-        for qid in ids
-        if "#" in qid
-        and any(qid == row_id(qid.rpartition("#")[0], copy) for copy in range(1, copies + 1))
-        and qid.rpartition("#")[0] in ids
-    )
+    raise_clashes(name, [qid for qid in ids if original_of(qid, copies) in ids])
+
+
+def original_of(qid: str, copies: int) -> str | None:
+    """Give the question one of whose copies will have this id; None if it cannot be a copy's."""
+    original, mark, _ = qid.rpartition("#")
+    is_copy = mark and any(qid == row_id(original, copy) for copy in range(1, copies + 1))
+    return original if is_copy else None
+
+
+def raise_clashes(name: str, ids: Iterable[str]) -> None:
+    """Refuse ids that copies will have.
+
+    Raises:
+        ValueError: if there are any.
+    """
     faults = [
-        f"question id {qid!r} is what a copy of another question will be called" for qid in clashes
+        f"question id {qid!r} is what a copy of another question will be called"
+        for qid in sorted(ids)
     ]
     raise_faults(name, faults, "rename them: copies are named <id>#01, <id>#02 and so on")

@@ -1,6 +1,6 @@
 """Find, read and hash what a build is made from: the set, the masked LM, the vectors."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from augment.base.models import (
     pick_dtype,
     shown_name,
 )
-from augment.squad import SquadSet
+from augment.building.blocks import Blocks
 from augment.variants.glove import Vectors, load_vectors
 from augment.variants.keep_list import keep_list
 from augment.variants.masked_lm import MaskedLMSettings
@@ -42,7 +42,7 @@ class Model:
 class Sources:
     """The inputs of a build, each with the hash that identifies it."""
 
-    squad: SquadSet
+    blocks: Blocks
     model: Model
     vectors: Vectors | None
     """None if there are no vectors (--glove none)."""
@@ -95,9 +95,14 @@ def set_up_finding(device: str) -> Callable[[Mapping[str, Any]], Model]:
 
 
 def find_vectors(
-    name: str, contexts: Sequence[str], language: str = ENGLISH
+    name: str, contexts: Iterable[str], language: str = ENGLISH
 ) -> tuple[Vectors | None, str]:
     """Read word vectors from a file, the embedded ones, or fit them to the contexts.
+
+    Args:
+        name: `none`, `embedded`, `fit`, or the file.
+        contexts: gone through several times.
+        language: of the contexts.
 
     Returns:
         the vectors, None for `none`, and what to call them.

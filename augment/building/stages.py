@@ -5,12 +5,14 @@ import json
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
-from itertools import compress
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
+from random import Random
 from typing import TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from augment.base.command import to_json, usable_cores
 from augment.base.commit import file_sha256, remove_leftovers, write_atomic
@@ -22,13 +24,14 @@ from augment.base.records import as_json, processor
 from augment.base.set_records import Plan, Receipt, Shard
 from augment.base.toml_files import fill
 from augment.base.workers import Engine, run_tasks
+from augment.building.blocks import Blocks
 from augment.building.sources import Model, Sources
 from augment.engines.array_job import ArrayPart, LeftToOthers
 from augment.shards import AugmentedParagraph, shard_names, write_shard
 from augment.variants.glove import Vectors
 from augment.variants.glove import neighbours as find_neighbours
 from augment.variants.masked_lm import MaskedLM, MaskedLMSettings
-from augment.variants.parts import Parts, text_key
+from augment.variants.parts import Parts
 from augment.variants.replace import make_variants
 from augment.variants.store import CandidateStore, Stored, compute_part, neighbour_part
 
@@ -52,31 +55,26 @@ def compute_candidates(
     Raises:
         LeftToOthers: with `part`, there is more to do than its share.
     """
-    texts = list(dict.fromkeys(paragraph.context for paragraph in sources.squad.paragraphs))
+    blocks = sources.blocks
     for parts in (contexts, neighbours):
         if parts and parts.folder.is_dir():
             remove_leftovers(parts.folder, ABANDONED_SECONDS)
     stored = Stored(contexts, neighbours)
-    in_order = sorted(texts, key=lambda text: (len(text), text_key(text)))
-    groups = [
-        in_order[at : at + CONTEXTS_PER_PART] for at in range(0, len(texts), CONTEXTS_PER_PART)
-    ]
-    groups.sort(key=lambda group: text_key(group[0]))  # long and short ones mixed: a true rate
-    tasks = [list(compress(group, stored.lacks(group))) or None for group in groups]
+    tasks = [task for block in range(blocks.number) for task in _tasks(blocks, block, stored)]
     own = _own(tasks, part)
-    missing = sum(map(len, own))
+    missing = sum(len(task.places) for task in own)
     settings = sources.model.settings
     devices = [settings.device_class] if engine else _devices(settings, num_workers, len(own))
     threads = 1 if engine else max(1, usable_cores() // len(devices))
-    arguments = (contexts, sources.model, threads)
+    arguments = (contexts, sources.model, blocks, threads)
     done = run_tasks(own, set_up_candidates, arguments, devices, engine)
     with bar("candidates", "context", missing):
         list(done)
     stored.refresh()
-    if part and (left := int(stored.lacks(texts).sum())):
+    if part and (left := _number_lacking(blocks, stored)):
         raise LeftToOthers(f"candidates of {left} contexts")
     if neighbours and sources.vectors:
-        unknown = stored.unknown_words(stored.candidates(texts, alone=True).words_for_glove(texts))
+        unknown = _unknown_words(blocks, stored)
         starts = range(0, len(unknown), WORDS_PER_PART)
         words = [unknown[start : start + WORDS_PER_PART] for start in starts]
         vectors = replace(sources.vectors, matrix=np.asarray(sources.vectors.matrix))
@@ -88,9 +86,41 @@ def compute_candidates(
     return missing if sources.model.folder else 0
 
 
+@dataclass(frozen=True)
+class ContextsTask:
+    """Contexts of a block: where they stand in `Blocks.distinct`."""
+
+    block: int
+    places: NDArray[np.uint16]
+
+
+def _tasks(blocks: Blocks, block: int, stored: Stored) -> list[ContextsTask | None]:
+    """Group a block's contexts by length, long and short groups mixed, without what is stored."""
+    lacks = stored.lacks(blocks.distinct(block))
+    starts = range(0, len(lacks), CONTEXTS_PER_PART)
+    groups = [start + np.flatnonzero(lacks[start : start + CONTEXTS_PER_PART]) for start in starts]
+    mixed = Random(block).sample(groups, len(groups))  # a true rate from the beginning
+    return [ContextsTask(block, group.astype(np.uint16)) if len(group) else None for group in mixed]
+
+
+def _number_lacking(blocks: Blocks, stored: Stored) -> int:
+    numbers = range(blocks.number)
+    return sum(int(stored.lacks(blocks.distinct(number)).sum()) for number in numbers)
+
+
+def _unknown_words(blocks: Blocks, stored: Stored) -> list[str]:
+    """Give the words, sorted, whose neighbours are asked for and not stored."""
+    words: set[str] = set()
+    for block in range(blocks.number):
+        texts = blocks.distinct(block)
+        asked = stored.candidates(texts, alone=True).words_for_glove(texts)
+        words.update(stored.unknown_words(asked - words))
+    return sorted(words)
+
+
 def set_up_candidates(
-    parts: Parts, model: Model, threads: int, device: str
-) -> Callable[[Sequence[str]], int]:
+    parts: Parts, model: Model, blocks: Blocks, threads: int, device: str
+) -> Callable[[ContextsTask], int]:
     """Load the masked LM in a worker; give the function that stores some contexts' candidates."""
     masked_lm = None
     if model.folder:
@@ -104,8 +134,11 @@ def set_up_candidates(
         masked_lm = MaskedLM.load(
             str(model.folder), device, model.settings.dtype, model.settings.language
         )
+    distinct = lru_cache(maxsize=1)(blocks.distinct)  # tasks of a block follow one another
 
-    def compute(contexts: Sequence[str]) -> int:
+    def compute(task: ContextsTask) -> int:
+        texts = distinct(task.block)
+        contexts = [texts[place] for place in task.places]
         name = model.settings.accelerator or processor()
         parts.write(compute_part(contexts, masked_lm, model.settings), name)
         return len(contexts)
@@ -129,7 +162,7 @@ def set_up_neighbours(
 
 
 def write_shards(
-    paragraphs: Sequence[Paragraph],
+    blocks: Blocks,
     plan: Plan,
     parts: tuple[Parts, Parts | None],
     incomplete: Path,
@@ -143,15 +176,15 @@ def write_shards(
         LeftToOthers: with `part`, there is more to do than its share.
     """
     assert plan.shards is not None  # else it is a manifest's
-    tasks: list[tuple[str, Sequence[Paragraph]] | None] = []
+    tasks: list[tuple[str, range] | None] = []
     names = shard_names(plan.shards.num_shards)
     for index, name in enumerate(names):
         place = plan.shards.paragraphs(index)
         done = read_receipt(incomplete, name) is not None
-        tasks.append(None if done else (name, paragraphs[place.start : place.stop]))
+        tasks.append(None if done else (name, place))
     own = _own(tasks, part)
     devices = _devices(None, num_workers, len(own))
-    arguments = (incomplete, plan, *parts)
+    arguments = (incomplete, plan, blocks, *parts)
     written = run_tasks(own, set_up_shards, arguments, devices, engine)
     total = sum(len(task[1]) for task in own)
     with bar("shards", "context", total):
@@ -169,13 +202,19 @@ def write_shards(
 
 
 def set_up_shards(
-    incomplete: Path, plan: Plan, contexts: Parts, neighbours: Parts | None, device: str
-) -> Callable[[tuple[str, Sequence[Paragraph]]], int]:
+    incomplete: Path,
+    plan: Plan,
+    blocks: Blocks,
+    contexts: Parts,
+    neighbours: Parts | None,
+    device: str,
+) -> Callable[[tuple[str, range]], int]:
     """Open the candidates in a worker; give the function that writes one shard and its receipt."""
     stored = Stored(contexts, neighbours)
 
-    def write(task: tuple[str, Sequence[Paragraph]]) -> int:
-        name, paragraphs = task
+    def write(task: tuple[str, range]) -> int:
+        name, places = task
+        paragraphs = list(blocks.paragraphs(places))
         store = stored.candidates([paragraph.context for paragraph in paragraphs])
         rows, counts, shares = augment_paragraphs(paragraphs, store, plan)
         sizes: list[tuple[int, int]] = []

@@ -5,12 +5,14 @@ import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from glob import glob
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
+from uuid import uuid4
 
 from augment.base.commit import file_sha256
 from augment.inputs.card import folder_card, hub_card
-from augment.inputs.json_files import ZIP, load_json, only_member
+from augment.inputs.json_files import ZIP, only_member, read_items
 from augment.inputs.tables import (
     folder_files,
     hashed,
@@ -41,14 +43,16 @@ class Piece:
 
 @dataclass(frozen=True)
 class Content:
-    """An opened source; read `pieces` to the end before `sha256`."""
+    """An opened source; of rows that are no files, read `pieces` to the end before `sha256`."""
 
     name: str
     pieces: Iterable[Piece]
     hashes: list[str]
-    """Of the files, in order; or of the rows. Filled while the pieces are read."""
+    """Of the files, in order; or of the rows, filled while the pieces are read."""
     card: Mapping[str, Any]
     """What the source's own card says of it; empty if it has none."""
+    version: str = ""
+    """Tells a source whose hashes are not known before it was read from others of its name."""
 
     @property
     def sha256(self) -> str:
@@ -80,7 +84,9 @@ def open_content(source: Source, config: str | None, split: str) -> Content:
     # a hub id may end like squad_v1.1, a file's name in letters
     if path.suffix[1:].isalpha() or named.startswith((".", "/", "~")) or named.count("/") > 1:
         raise FileNotFoundError(f"{source}: no such file or folder")
-    return _open_rows(named, hub_rows(named, config, split), hub_card(named))
+    rows = hub_rows(named, config, split)
+    version = getattr(rows, "cache_files", None) or uuid4()  # of unknown ones: like no other
+    return _open_rows(named, rows, hub_card(named), str(version))
 
 
 def _several(named: str) -> list[Path]:
@@ -104,7 +110,9 @@ def _open_folder(folder: Path, config: str | None, split: str) -> Content:
     return Content(folder.name, files.pieces, files.hashes, card)
 
 
-def _open_rows(name: str, rows: Iterable[Mapping[str, Any]], card: Mapping[str, Any]) -> Content:
+def _open_rows(
+    name: str, rows: Iterable[Mapping[str, Any]], card: Mapping[str, Any], version: str = ""
+) -> Content:
     hashes: list[str] = []
 
     def pieces() -> Iterator[Piece]:
@@ -112,27 +120,24 @@ def _open_rows(name: str, rows: Iterable[Mapping[str, Any]], card: Mapping[str, 
         yield Piece("rows", hashed(rows, digest))
         hashes.append(digest.hexdigest())
 
-    return Content(name, pieces(), hashes, card)
+    return Content(name, pieces(), hashes, card, version)
 
 
 def _open_files(paths: Sequence[Path]) -> Content:
     for path in paths:
         if not path.is_file():
             raise FileNotFoundError(f"{path}: no such file")
-    hashes: list[str] = []
 
     def pieces() -> Iterator[Piece]:
         for path in paths:
             where = f"{path.name}: " if len(paths) > 1 else ""
             kind = kind_of(path)
             if kind in TABLES:
-                hashes.append(file_sha256(path))
                 yield Piece("rows", table_rows(kind, path), where)
             else:
-                content, sha256 = load_json(path)
-                hashes.append(sha256)
-                yield _json_piece(path, content, where)
+                yield _json_piece(path, where)
 
+    hashes = [file_sha256(path) for path in paths]
     return Content(", ".join(path.name for path in paths), pieces(), hashes, {})
 
 
@@ -154,15 +159,9 @@ def kind_of(path: Path) -> str:
     return SUFFIXES.get(last.lower(), "json")
 
 
-def _json_piece(path: Path, content: Any, where: str) -> Piece:
-    if isinstance(content, dict) and ("paragraphs" in content or "context" in content):
-        content = [content]  # one line of JSON lines
-    items = content.get("data") if isinstance(content, dict) else content
-    if not isinstance(items, list):
-        raise ValueError(
-            f'{path}: no list "data" at the top; SQuAD is {{"data": [articles]}}, flat rows are '
-            "a list of objects with id, context, question and answers"
-        )
-    first = items[0] if items else None
+def _json_piece(path: Path, where: str) -> Piece:
+    items = read_items(path)
+    first = next(items, None)
     is_row = isinstance(first, dict) and "paragraphs" not in first and "context" in first
-    return Piece("rows" if is_row else "articles", items, where)
+    read = () if first is None else (first,)
+    return Piece("rows" if is_row else "articles", chain(read, items), where)

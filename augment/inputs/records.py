@@ -55,14 +55,18 @@ class RecordReader:
     def read(self, content: Content) -> Iterator[RawParagraph]:
         """Give every paragraph; what is malformed is noted and passed over."""
         ids: Counter[str] = Counter()
-        for kind, pieces in groupby(content.pieces, lambda piece: piece.kind):
-            read = self._articles if kind == "articles" else self._rows
-            for paragraph in read(pieces):
-                ids.update([question.id for question in paragraph.questions])
-                yield paragraph
+        for paragraph in self.stream(content):
+            ids.update([question.id for question in paragraph.questions])
+            yield paragraph
         for qid, number in ids.items():
             if number > 1:
                 self.faults.add("id", f"question id {qid!r} occurs {number} times")
+
+    def stream(self, content: Content) -> Iterator[RawParagraph]:
+        """Give every paragraph as `read` does, but leave it to others to compare the ids."""
+        for kind, pieces in groupby(content.pieces, lambda piece: piece.kind):
+            read = self._articles if kind == "articles" else self._rows
+            yield from read(pieces)
 
     def _articles(self, pieces: Iterable[Piece]) -> Iterator[RawParagraph]:
         articles = (

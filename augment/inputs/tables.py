@@ -98,7 +98,7 @@ def _pick(name: str, splits: Mapping[str, Any], split: str) -> Any:
     return splits[split]
 
 
-def hub_rows(name: str, config: str | None, split: str) -> Iterable[Row]:
+def hub_rows(name: str, config: str | None, split: str) -> Any:
     """Load a split of a data set of the hub.
 
     Raises:
@@ -108,14 +108,13 @@ def hub_rows(name: str, config: str | None, split: str) -> Iterable[Row]:
     import datasets
 
     try:
-        rows: Iterable[Row] = datasets.load_dataset(name, config, split=split)
+        return datasets.load_dataset(name, config, split=split)
     except OSError as error:
         raise FileNotFoundError(
             f"{name}: neither a file, a folder, nor a data set that the hub gives: {error}"
         ) from error
     except ValueError as error:
         raise ValueError(f"{name}: {error}\n{CHOOSE}") from error
-    return rows
 
 
 def hashed(rows: Iterable[Row], digest: Any) -> Iterator[Row]:
