@@ -20,6 +20,7 @@ import numpy as np
 import tyro
 
 from augment.base.command import run, usable_cores
+from augment.base.records import shown
 from augment.building.stages import CONTEXTS_PER_PART
 from augment.squad import read_squad
 from augment.variants.masked_lm import MaskedLM, MaskedLMSettings
@@ -195,7 +196,7 @@ def writing(config: BenchConfig) -> list[Line]:
         record = build(made)
         size = sum(path.stat().st_size for path in (made.out / "data").iterdir())
     if record.contexts_through_the_model:
-        raise ValueError(f"{config.candidates}: has not all candidates of {config.train}")
+        raise ValueError(f"{config.candidates}: has not all candidates of {shown(config.train)}")
     return [
         ("sampling and writing", f"{record.seconds['writing']:.1f} s", f"{size / 1e6:.0f} MB"),
         ("peak memory of a process", f"{record.peak_memory_mib:,} MiB", ""),

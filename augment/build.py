@@ -23,7 +23,7 @@ from augment.base.command import UsageError, run, to_json, usable_cores, version
 from augment.base.commit import write_atomic
 from augment.base.folders import OutFolder
 from augment.base.paragraphs import raise_faults
-from augment.base.records import as_json
+from augment.base.records import as_json, shown
 from augment.base.set_records import (
     MANIFEST,
     RUN,
@@ -388,7 +388,7 @@ def _finish(
         (incomplete / PICTURE).unlink(missing_ok=True)  # drawn anew: a killed run's is not proven
         write_card(incomplete, {**inherited(blocks.card), **config.input.facts()})
     record = RunRecord(
-        config={name: str(value) for name, value in asdict(config).items()},
+        config={name: shown(value) for name, value in asdict(config).items()},
         versions=versions(),
         seconds={name: round(value, 2) for name, value in seconds.items()},
         contexts_through_the_model=computed,

@@ -20,7 +20,7 @@ from augment.base.command import UsageError, run, to_json, versions
 from augment.base.commit import write_atomic
 from augment.base.folders import OutFolder
 from augment.base.models import Device, model_folder, model_sha256, pick_device, pick_dtype
-from augment.base.records import read_record
+from augment.base.records import read_record, shown
 from augment.fitting.compact_mlm import CompactShape, cut_compact
 from augment.fitting.masked_batches import group_by_length, measure, tokenize_windows
 from augment.fitting.masked_training import MaskedSteps, Training, train
@@ -193,7 +193,9 @@ def _read_rows(config: FitMlmConfig, tokenizer: Any) -> tuple[list[list[int]], l
         paragraphs = _read_dev(config, config.dev).paragraphs
         held_out = list(dict.fromkeys(paragraph.context for paragraph in paragraphs))
     if not texts or not held_out:
-        raise ValueError(f"{config.train}: too few contexts to train on some and hold out others")
+        raise ValueError(
+            f"{shown(config.train)}: too few contexts to train on some and hold out others"
+        )
     length = min(config.max_seq_length, tokenizer.model_max_length)
     rows = tokenize_windows(tokenizer, texts, length)
     random.Random(config.seed).shuffle(rows)

@@ -12,11 +12,11 @@ from typing import Annotated
 import tyro
 
 from augment.base.command import run
+from augment.base.records import is_url
 from augment.base.stored import CHECKSUMS, read_checksums
 from augment.check import check
 from augment.remote.hub import listing, push_files
 from augment.remote.placing import put_set
-from augment.remote.urls import is_url
 
 SHARDS = "data/*.arrow"
 """What a smaller set has to replace of a larger one that was pushed before."""

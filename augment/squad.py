@@ -17,7 +17,7 @@ from augment.base.set_records import is_set, read_manifest
 from augment.inputs.content import Content, Source, open_content
 from augment.inputs.records import RawParagraph, RawQuestion, RecordReader
 from augment.inputs.spelling import relocate
-from augment.remote.fetching import set_at_hand
+from augment.remote.fetching import source_at_hand
 
 OnBadAnswer = Literal["fail", "drop", "fix"]
 
@@ -136,7 +136,7 @@ def read_contexts(source: Source, part: Part) -> SquadSet:
 
 def open_source(source: Source, part: Part) -> Content:
     """Open whatever `read_squad` takes."""
-    source = set_at_hand(source) if isinstance(source, str) else source
+    source = source_at_hand(source) if isinstance(source, str) else source
     if isinstance(source, str | Path) and is_set(source):
         return _open_shards(Path(source))
     return open_content(source, part.config, part.split)

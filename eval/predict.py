@@ -118,7 +118,7 @@ def predict(config: Predict) -> dict[str, str]:
     config = replace(config, model=find_reader(config.model))
     meet(pick_device(config.device))
     questions, dev_sha256 = read_gold(config.dev, config.part)
-    asked, contexts = texts_to_read(questions, config.dev)
+    asked, contexts = texts_to_read(questions, shown_name(config.dev))
     may_be_null = any(question.may_be_null for question in questions)
     first_decides(lambda: _probe(config.out))
     identity = _identity(config, dev_sha256, may_be_null)

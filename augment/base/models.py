@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal
 
 from augment.base.command import UsageError
 from augment.base.commit import file_sha256
+from augment.base.records import shown
 
 if TYPE_CHECKING:
     import torch
@@ -82,7 +83,7 @@ def model_sha256(name: str | Path) -> str:
 
 def shown_name(source: str | Path) -> str:
     """Leave this machine's folders out of a record that travels: a folder's own name alone."""
-    return Path(source).resolve().name if Path(source).exists() else str(source)
+    return Path(source).resolve().name if Path(source).exists() else shown(source)
 
 
 def pick_device(wanted: Device) -> "torch.device":

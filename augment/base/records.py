@@ -1,11 +1,13 @@
-"""Plans and records on disk: read, and compared; the cache's place; this machine's processor."""
+"""Plans and records on disk, read and compared; URLs in them; the cache, the processor."""
 
 import json
 import os
 import platform
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 from augment.base.toml_files import fill
 
@@ -65,6 +67,24 @@ def default_cache() -> Path:
     """Give the folder for things that can be made again from their inputs."""
     base = os.environ.get("TWENTYFOLD_CACHE")
     return Path(base) if base else Path.home() / ".cache" / "twentyfold"
+
+
+def is_url(place: object) -> bool:
+    """Tell `s3://bucket/set` from a folder."""
+    return "://" in str(place)
+
+
+def split_urls(place: str) -> list[str]:
+    """Give the URLs of a list parted by commas; a comma within one stays."""
+    return re.split(r",(?=[A-Za-z][\w+.-]*://)", place)
+
+
+def shown(place: object) -> str:
+    """Write a setting down; of URLs without what may be secret: a user's password, a query."""
+    if not is_url(place):
+        return str(place)
+    parts = [urlsplit(url) for url in split_urls(str(place))]
+    return ",".join(f"{p.scheme}://{p.netloc.rpartition('@')[2]}{p.path}" for p in parts)
 
 
 def processor() -> str:

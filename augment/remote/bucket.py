@@ -5,15 +5,17 @@ tried again a few times.
 """
 
 import hashlib
+import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
 from augment.base.commit import file_sha256
-from augment.remote.urls import file_system, said, shown
+from augment.base.records import shown
+from augment.remote.urls import file_system, said
 
 Result = TypeVar("Result")
 
@@ -24,11 +26,17 @@ BLOCK = 8 << 20
 """Bytes that are read back at once."""
 FINAL = (FileNotFoundError, PermissionError, NotImplementedError)
 """What trying again does not mend."""
+VERSIONS = (
+    *("ETag", "etag", "md5Hash", "Content-MD5", "content_md5", "generation"),
+    *("Last-Modified", "LastModified", "last_modified", "updated", "mtime", "created"),
+)
+"""Where stores say which content a file has: by its hash if they can, else by when it was put."""
+MD5 = re.compile(r'"?([0-9a-f]{32})"?')
 
 
 @dataclass(frozen=True)
 class Bucket:
-    """A prefix of a bucket."""
+    """A prefix of a bucket; of a file, the name `""`."""
 
     url: str
 
@@ -41,12 +49,18 @@ class Bucket:
 
     def read(self, name: str) -> bytes | None:
         """Give a small file's content; None if it is not there."""
-        files, root = self._opened
         try:
-            content: bytes = self._persist(name, lambda: files.cat_file(f"{root}/{name}"))
+            content: bytes = self._persist(name, lambda: self._files.cat_file(self._path(name)))
         except FileNotFoundError:
             return None
         return content
+
+    def has(self, name: str) -> bool:
+        """Tell whether a file is there; what may not be read, is not."""
+        try:
+            return self.read(name) is not None
+        except PermissionError:  # S3 says so of what is not there to one who may not list
+            return False
 
     def put(self, name: str, path: Path) -> None:
         """Write a file, and see that what the store has is what was sent.
@@ -54,11 +68,10 @@ class Bucket:
         Raises:
             OSError: the store does not take it, or keeps another content.
         """
-        files, root = self._opened
 
         def write() -> None:
-            files.put_file(str(path), f"{root}/{name}")
-            if self.sha256(name) != file_sha256(path):
+            self._files.put_file(str(path), self._path(name))
+            if self._read_sha256(name) != file_sha256(path):
                 raise OSError("what was read back is not what was sent")
 
         self._persist(name, write)
@@ -70,12 +83,98 @@ class Bucket:
             FileNotFoundError: the store has none of this name.
             OSError: it cannot be had, or is another file.
         """
-        files, root = self._opened
 
-        def get() -> None:
-            files.get_file(f"{root}/{name}", str(path))
+        def compare() -> None:
             if file_sha256(path) != sha256:
                 raise OSError("what came is not what its SHA-256 says")
+
+        self._get(name, path, compare)
+
+    def fetch_unnamed(self, path: Path, size: int | None, version: str) -> None:
+        """Copy the file that this URL names to this machine, with no hash to compare it with.
+
+        Its size has to be what the store says; and its MD5, or else what comes in a second reading.
+
+        Args:
+            path: where to.
+            size: in bytes, and
+            version: as `describe` gave them.
+
+        Raises:
+            OSError: it cannot be had whole, or changed meanwhile.
+        """
+
+        def compare() -> None:
+            if size not in (None, path.stat().st_size):
+                raise OSError(f"{path.stat().st_size} bytes came, {size} are there")
+            with path.open("rb") as file:
+                md5 = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False))
+            if version != md5.hexdigest() and self._read_sha256("") != file_sha256(path):
+                raise OSError("two readings gave two contents")
+            if self.describe() != (size, version):
+                raise OSError("changed while it was fetched; run the same command again")
+
+        self._get("", path, compare)
+
+    def describe(self) -> tuple[int | None, str]:
+        """Give size and version of the file that this URL names; "" if the store does not say.
+
+        Raises:
+            FileNotFoundError: no such file.
+        """
+
+        def look() -> tuple[int | None, str]:
+            self._files.invalidate_cache()
+            info = self._files.info(self._path(""))
+            if info.get("type", "file") != "file":
+                raise FileNotFoundError("neither a finished set nor a file")
+            return info.get("size"), version_of(info)
+
+        return self._persist("", look)
+
+    def is_empty(self) -> bool:
+        """Tell whether nothing is there."""
+        return not self.list()
+
+    def list(self) -> dict[str, str]:
+        """Name everything that is there, each with its version, "" if the store does not say."""
+
+        def look() -> dict[str, str]:
+            self._files.invalidate_cache()
+            root = self._path("")
+            found = self._files.find(root, detail=True)
+            return {
+                name.removeprefix(root).lstrip("/"): version_of(info)
+                for name, info in found.items()
+            }
+
+        return self._persist("", look)
+
+    def sha256(self, name: str) -> str | None:
+        """Hash what the store gives under a name; None if it has nothing."""
+        try:
+            return self._persist(name, lambda: self._read_sha256(name))
+        except FileNotFoundError:
+            return None
+
+    @property
+    def _files(self) -> Any:
+        return self._opened[0]
+
+    def _path(self, name: str) -> str:
+        return f"{self._opened[1]}/{name}" if name else self._opened[1]
+
+    def _read_sha256(self, name: str) -> str:
+        digest = hashlib.sha256()
+        with self._files.open(self._path(name), "rb", block_size=BLOCK) as file:
+            while block := file.read(BLOCK):
+                digest.update(block)
+        return digest.hexdigest()
+
+    def _get(self, name: str, path: Path, compare: Callable[[], None]) -> None:
+        def get() -> None:
+            self._files.get_file(self._path(name), str(path))
+            compare()
 
         try:
             self._persist(name, get)
@@ -83,45 +182,28 @@ class Bucket:
             path.unlink(missing_ok=True)
             raise
 
-    def is_empty(self) -> bool:
-        """Tell whether nothing is there."""
-        files, root = self._opened
-
-        def look() -> bool:
-            files.invalidate_cache()
-            return not files.find(root, maxdepth=1) and not files.exists(root)
-
-        return self._persist("the list of files", look)
-
-    def sha256(self, name: str) -> str | None:
-        """Hash what the store gives under a name; None if it has nothing."""
-        files, root = self._opened
-
-        def read() -> str:
-            digest = hashlib.sha256()
-            with files.open(f"{root}/{name}", "rb", block_size=BLOCK) as file:
-                while block := file.read(BLOCK):
-                    digest.update(block)
-            return digest.hexdigest()
-
-        try:
-            return self._persist(name, read)
-        except FileNotFoundError:
-            return None
-
     def _persist(self, name: str, action: Callable[[], Result]) -> Result:
         """Do something with a file, a few times if need be.
 
         Raises:
             OSError: with the last reason.
         """
+        where = f"{self}/{name}" if name else str(self)
+        _ = self._opened  # or says why nothing opens it, at once
         for attempt in range(TRIES):
             try:
                 return action()
             except FINAL as error:
-                raise type(error)(f"{self}/{name}: {said(error)}") from error
+                raise type(error)(f"{where}: {said(error)}") from error
             except Exception as error:  # every store raises errors of its own
                 last = error
                 if attempt + 1 < TRIES:
                     time.sleep(PAUSE * 2**attempt)
-        raise OSError(f"{self}/{name}: tried {TRIES} times: {said(last)}") from last
+        raise OSError(f"{where}: tried {TRIES} times: {said(last)}") from last
+
+
+def version_of(info: Mapping[str, Any]) -> str:
+    """Say which content a file has, as its store tells it: an MD5 as 32 digits; "" if unknown."""
+    found = next((str(info[key]) for key in VERSIONS if info.get(key) is not None), "")
+    md5 = MD5.fullmatch(found)
+    return md5[1] if md5 else found

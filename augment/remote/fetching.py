@@ -1,13 +1,19 @@
-"""A set in a bucket, fetched once per machine into the cache; every file must have its hash."""
+"""What a URL names, fetched once per machine into the cache: a set or a file."""
 
 import hashlib
+import json
 from pathlib import Path, PurePosixPath
+from urllib.parse import urlsplit
 
-from augment.base.records import default_cache
+from augment.base.commit import file_sha256
+from augment.base.records import default_cache, is_url, split_urls
 from augment.base.set_records import MANIFEST
 from augment.base.stored import CHECKSUMS, parse_checksums, stored
 from augment.remote.bucket import Bucket
-from augment.remote.urls import is_url, last_name
+from augment.remote.urls import last_name
+
+CONTENT, ORIGIN = "content", "origin.json"
+"""Of a fetched file: the folder that it lies in, and the record of where it came from."""
 
 
 def at_hand(place: str | Path) -> Path:
@@ -21,12 +27,26 @@ def at_hand(place: str | Path) -> Path:
     return fetched_set(Bucket(str(place).rstrip("/"))) if is_url(place) else Path(place)
 
 
-def set_at_hand(source: str) -> str:
-    """Give the folder on this machine of a set that a URL names; of anything else its name."""
-    if not is_url(source) or "." in last_name(source):  # a file
+def source_at_hand(source: str) -> str:
+    """Give the name on this machine of what URLs name: a set's folder, a file, several files.
+
+    What is no URL keeps its name.
+
+    Raises:
+        FileNotFoundError: neither a finished set nor a file.
+        OSError, ValueError: it cannot be had whole.
+        UsageError: a kind of URL that nothing here opens.
+    """
+    if not is_url(source):
         return source
-    bucket = Bucket(source.rstrip("/"))
-    return source if bucket.read(MANIFEST) is None else str(fetched_set(bucket))
+    return ",".join(str(_fetched(url)) for url in split_urls(source))
+
+
+def _fetched(url: str) -> Path:
+    bucket = Bucket(url if urlsplit(url).query else url.rstrip("/"))
+    if not urlsplit(url).query and bucket.has(MANIFEST):  # a query belongs to a file
+        return fetched_set(bucket)
+    return fetched_file(bucket)
 
 
 def fetched_set(bucket: Bucket) -> Path:
@@ -45,6 +65,32 @@ def fetched_set(bucket: Bucket) -> Path:
 
     key = hashlib.sha256(manifest).hexdigest()[:16]
     return stored(default_cache() / f"set-{key}" / last_name(bucket.url), fetch)
+
+
+def fetched_file(file: Bucket) -> Path:
+    """Give the copy of a single file in the cache.
+
+    The store says which version of the file it has, by an ETag or a time; of that version there is
+    one copy. Where a store says nothing, the file is fetched in every process.
+
+    Raises:
+        FileNotFoundError: no such file.
+        OSError: it cannot be had whole.
+    """
+    size, version = file.describe()
+    name = last_name(file.url)
+    known = [str(file), str(size), version or f"read: {file.sha256('')}"]
+    key = hashlib.sha256("\n".join(known).encode()).hexdigest()[:16]
+
+    def fetch(folder: Path) -> None:
+        path = folder / CONTENT / name
+        path.parent.mkdir()
+        file.fetch_unnamed(path, size, version)
+        origin = {"url": str(file), "version": version, "size": path.stat().st_size}
+        text = json.dumps({**origin, "sha256": file_sha256(path)}, indent=2)
+        (folder / ORIGIN).write_text(text + "\n", encoding="utf-8")
+
+    return stored(default_cache() / f"file-{key}", fetch) / CONTENT / name
 
 
 def read_marks(bucket: Bucket) -> tuple[bytes, dict[str, str]]:
@@ -67,7 +113,7 @@ def read_marks(bucket: Bucket) -> tuple[bytes, dict[str, str]]:
     if listed.get(MANIFEST) != hashlib.sha256(manifest).hexdigest():
         raise ValueError(
             f"{bucket}: its {MANIFEST} is not the one that {CHECKSUMS} names; read it again, and "
-            "if it stays so, build the set again into another place"
+            "if it stays so, push the set again"
         )
     for name in listed:
         if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:

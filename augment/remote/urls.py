@@ -1,25 +1,14 @@
-"""Places named by URLs: told from folders, opened by fsspec, and shown without secrets."""
+"""Places named by URLs: opened by fsspec; what is said of them is without secrets."""
 
 import re
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from augment.base.command import UsageError
+from augment.base.records import shown
 
 EXTRAS = {"s3": "pip install -e '.[s3]'", "s3a": "pip install -e '.[s3]'"}
 """How to get what fsspec opens a kind of URL with, where the project has an extra for it."""
-
-
-def is_url(place: str | Path) -> bool:
-    """Tell `s3://bucket/set` from a folder."""
-    return "://" in str(place)
-
-
-def shown(url: str) -> str:
-    """Give a URL without what may be secret in it: a user's password, a query."""
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
 def last_name(url: str) -> str:
@@ -28,9 +17,9 @@ def last_name(url: str) -> str:
 
 
 def said(error: BaseException) -> str:
-    """Give an error's words in one line, without queries of URLs."""
+    """Give an error's words in one line, without users and queries of URLs."""
     text = " ".join(str(error).split()) or type(error).__name__
-    return re.sub(r"\?[^\s'\",)]+", "", text)
+    return re.sub(r"\?[^\s'\",)]+", "", re.sub(r"(://)[^/\s@]+@", r"\1", text))
 
 
 def file_system(url: str) -> tuple[Any, str]:

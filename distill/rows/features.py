@@ -25,7 +25,7 @@ from augment.base.commit import file_sha256
 from augment.base.records import default_cache
 from augment.base.set_records import is_set, read_manifest
 from augment.base.stored import stored
-from augment.remote.fetching import set_at_hand
+from augment.remote.fetching import source_at_hand
 from augment.shards import manifest_sha256, read_shard, shard_paths
 from augment.squad import TRAIN_PART, OnBadAnswer, Part, SquadSet, read_squad
 from eval.reading.windows import Window, WindowRule, cut_windows, label_window
@@ -120,7 +120,7 @@ def find_source(
         digest = hashlib.sha256("\n".join(hashes).encode()).hexdigest()
         return Source(kind, tuple(map(str, text)), digest, 0)
     assert data is not None  # checked by the command
-    data = set_at_hand(data)
+    data = source_at_hand(data)
     folder = Path(data)
     if is_set(data):
         shard_paths(folder)

@@ -1,0 +1,182 @@
+"""Inputs that URLs name, in a store of this process and from an HTTP server on loopback."""
+
+import gzip
+import json
+import os
+import threading
+from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet
+import pytest
+
+from augment.base.records import shown
+from augment.base.set_records import read_manifest, read_run
+from augment.build import BuildConfig, build
+from augment.push import PushConfig, push
+from augment.remote.urls import said
+from augment.shards import open_shards
+from augment.squad import read_squad
+from distill.rows.features import find_source
+from eval.scoring.gold import read_gold
+from tests.small_sets import small_set
+
+fsspec = pytest.importorskip("fsspec")
+
+
+@pytest.fixture(autouse=True)
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """Give a store in memory, empty, and an empty cache."""
+    monkeypatch.setenv("TWENTYFOLD_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("augment.remote.bucket.PAUSE", 0.0)
+    files = fsspec.filesystem("memory")
+    files.store.clear()
+    yield files
+    files.store.clear()
+
+
+@pytest.fixture
+def made(train: Path, glove_file: Path, tmp_path: Path) -> Path:
+    out = tmp_path / "set"
+    config = {"mlm": "none", "glove": str(glove_file), "num_workers": 1}
+    build(BuildConfig(train=str(train), out=out, copies_per_example=2, **config))
+    return out
+
+
+def test_a_set_may_have_a_dot_in_its_name(made: Path) -> None:
+    url = "memory://bucket/squad-v2.0"
+    push(PushConfig(augmented=made, repository=url))
+    assert read_squad(url).paragraphs == read_squad(made).paragraphs
+    assert find_source("augmented", url).sha256 == find_source("augmented", str(made)).sha256
+    assert read_gold(url)[0] == read_gold(made)[0]
+    assert open_shards(url).to_list() == open_shards(made).to_list()
+
+
+def rows(train: Path) -> list[dict[str, Any]]:
+    return [
+        {
+            "id": question.id,
+            "title": paragraph.title,
+            "context": paragraph.context,
+            "question": question.text,
+            "answers": {
+                "text": [answer.text for answer in question.answers],
+                "answer_start": [answer.start for answer in question.answers],
+            },
+        }
+        for paragraph in read_squad(train).paragraphs
+        for question in paragraph.questions
+    ]
+
+
+@pytest.mark.parametrize("name", ["a.json", "a.json.gz", "a.jsonl", "a.parquet", "no-suffix"])
+def test_a_file_is_read_as_one_of_this_machine(
+    name: str, train: Path, store: Any, tmp_path: Path
+) -> None:
+    path = tmp_path / name
+    if name.endswith("parquet"):
+        pyarrow.parquet.write_table(pa.Table.from_pylist(rows(train)), path)
+    elif name.endswith("jsonl"):
+        path.write_text("\n".join(map(json.dumps, rows(train))))
+    else:
+        path.write_bytes((gzip.compress if "gz" in name else bytes)(train.read_bytes()))
+    store.pipe_file(f"/bucket/{name}", path.read_bytes())
+    url = f"memory://bucket/{name}"
+    assert read_squad(url) == read_squad(path)
+    assert read_gold(url) == read_gold(path)
+    assert find_source("original", url).sha256 == find_source("original", str(path)).sha256
+
+
+def test_several_files_are_parted_by_commas(train: Path, store: Any, tmp_path: Path) -> None:
+    other = small_set()
+    for article in other["data"]:
+        for paragraph in article["paragraphs"]:
+            for question in paragraph["qas"]:
+                question["id"] += "-b"
+    (tmp_path / "b.json").write_text(json.dumps(other))
+    for path in (train, tmp_path / "b.json"):
+        store.pipe_file(f"/bucket/{path.name}", path.read_bytes())
+    both = read_squad(f"memory://bucket/{train.name},memory://bucket/b.json")
+    assert both == read_squad([train, tmp_path / "b.json"])
+
+
+def test_a_file_is_fetched_once_and_again_when_it_changed(
+    train: Path, store: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fetched = []
+    get = type(store).get_file
+    monkeypatch.setattr(
+        type(store), "get_file", lambda *a, **k: fetched.append(a[1]) or get(*a, **k)
+    )
+    store.pipe_file("/bucket/train.json", train.read_bytes())
+    before = read_squad("memory://bucket/train.json")
+    assert read_squad("memory://bucket/train.json") == before
+    assert fetched == ["/bucket/train.json"]
+    store.pipe_file("/bucket/train.json", train.read_bytes() + b"\n")
+    after = read_squad("memory://bucket/train.json")
+    assert (after.paragraphs, len(fetched)) == (before.paragraphs, 2)
+    assert after.sha256 != before.sha256
+
+
+def test_what_is_cut_or_missing_is_not_read(
+    train: Path, store: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(FileNotFoundError, match=r"memory://bucket/train\.json"):
+        read_squad("memory://bucket/train.json")
+    store.pipe_file("/bucket/folder/train.json", train.read_bytes())
+    with pytest.raises(FileNotFoundError, match="neither a finished set nor a file"):
+        read_squad("memory://bucket/folder")
+    get = type(store).get_file
+
+    def cut(files: Any, source: str, target: str, **more: Any) -> None:
+        get(files, source, target, **more)
+        os.truncate(target, 100)
+
+    def other(files: Any, source: str, target: str, **more: Any) -> None:
+        size = files.info(source)["size"]
+        Path(target).write_bytes(b"x" * size)
+
+    for fault, words in ((cut, "100 bytes came"), (other, "two readings gave two contents")):
+        monkeypatch.setattr(type(store), "get_file", fault)
+        with pytest.raises(OSError, match=words):
+            read_squad("memory://bucket/folder/train.json")
+
+
+class _Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *args: Any) -> None:
+        """Say nothing."""
+
+
+def test_what_was_read_is_recorded_and_a_signature_is_not(
+    train: Path, glove_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("aiohttp")
+    handler = partial(_Quiet, directory=str(train.parent))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        place = f"127.0.0.1:{server.server_port}/{train.name}"
+        out = tmp_path / "out"
+        url = f"http://someone:hidden@{place}?X-Amz-Signature=hidden"
+        glove = str(glove_file)
+        build(BuildConfig(train=url, out=out, mlm="none", glove=glove, num_workers=1))
+        with pytest.raises(FileNotFoundError) as missing:
+            read_squad(url.replace(train.name, "none.json"))
+        server.shutdown()
+    here = read_squad(train)
+    plan = read_manifest(out).plan.input
+    assert (plan.name, plan.sha256) == (here.name, here.sha256)
+    assert read_run(out).config["train"] == f"http://{place}"
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert not [path for path in files if b"hidden" in path.read_bytes()]
+    assert "hidden" not in "".join(capsys.readouterr()) + str(missing.value)
+
+
+def test_what_is_secret_in_a_url_is_not_shown() -> None:
+    signed = "https://user:word@host/a.json?sig=word"
+    assert shown(f"{signed},{signed}") == "https://host/a.json,https://host/a.json"
+    assert shown(Path("a?b@c")) == "a?b@c"
+    assert said(OSError(f"no {signed}, 'x'")) == "no https://host/a.json, 'x'"
