@@ -224,7 +224,7 @@ def _mark_first(path: Path, contexts: Buckets, number: int) -> int:
     first = np.ones(number, np.bool_)
     for numbers in contexts.repeated():
         first[numbers[1:]] = False
-    first.tofile(path)
+    path.write_bytes(first.tobytes())
     return int(first.sum())
 
 

@@ -36,7 +36,7 @@ class Buckets:
         bucket = records["high"] % BUCKETS
         for at in np.unique(bucket):
             with self._paths[at].open("ab") as file:
-                records[bucket == at].tofile(file)
+                file.write(records[bucket == at].tobytes())  # `tofile` keeps a full disk to itself
         self._hashes, self._numbers = [], []
 
     def repeated(self) -> Iterator[list[int]]:

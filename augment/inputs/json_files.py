@@ -38,8 +38,8 @@ def read_items(path: Path) -> Iterator[Any]:
     One object a line is read as a list of them; one alone is one if it holds a context.
 
     Raises:
-        ValueError: not UTF-8, cut, nested too deep, with duplicate keys, NaN or surrogates; no
-            list; or an archive that is damaged or holds several files.
+        ValueError: not UTF-8, cut, nested too deep, with duplicate keys or NaN; no list;
+            or an archive that is damaged or holds several files.
     """
     with _unpacked(path) as file:
         text = _Text(path, file)
