@@ -73,6 +73,7 @@ def fresh(store: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         store.rm("bucket/sets", recursive=True)
     monkeypatch.setenv("TWENTYFOLD_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr("augment.remote.bucket.PAUSE", 0.0)
+    monkeypatch.setattr("augment.remote.placing.SETTLING", 0.0)
 
 
 def pushed(made: Path, url: str = URL) -> None:
@@ -99,21 +100,22 @@ def test_a_push_that_stops_anywhere_goes_on(
     made: Path, store: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """A reader sees a whole set or none, whatever was written before the push was stopped."""
-    put, written = Bucket.put, 0
+    writes, written = {"put": Bucket.put, "write_once": Bucket.write_once}, 0
     names = [path for path in made.rglob("*") if path.is_file()]
     for stop in range(len(names)):
         written = 0
 
-        def stopped(bucket: Bucket, name: str, path: Path, stop: int = stop) -> None:
+        def stopped(kind: str, *args: Any, stop: int = stop) -> Any:
             nonlocal written
             if written == stop:
                 raise KeyboardInterrupt
-            put(bucket, name, path)
             written += 1
+            return writes[kind](*args)
 
         store.rm("bucket/sets", recursive=True) if store.exists("bucket/sets") else None
         with monkeypatch.context() as patch:
-            patch.setattr(Bucket, "put", stopped)
+            for kind in writes:
+                patch.setattr(Bucket, kind, lambda *args, kind=kind: stopped(kind, *args))
             with pytest.raises(KeyboardInterrupt):
                 pushed(made)
         with pytest.raises(FileNotFoundError, match="not a finished set"):

@@ -33,6 +33,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """Give a store in memory, empty, and an empty cache."""
     monkeypatch.setenv("TWENTYFOLD_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr("augment.remote.bucket.PAUSE", 0.0)
+    monkeypatch.setattr("augment.remote.placing.SETTLING", 0.0)
     files = fsspec.filesystem("memory")
     files.store.clear()
     yield files

@@ -8,6 +8,7 @@ import hashlib
 import re
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -75,6 +76,27 @@ class Bucket:
                 raise OSError("what was read back is not what was sent")
 
         self._persist(name, write)
+
+    def write_once(self, name: str, content: bytes) -> bytes:
+        """Write a small file unless it is there; give what is there then.
+
+        Of several that write it at once, the first wins where the store can make a file on
+        condition that there is none. Elsewhere the last one may: read it again before it counts.
+
+        Raises:
+            OSError: the store does not take it.
+        """
+        if (there := self.read(name)) is not None:
+            return there
+        with suppress(Exception):  # it is there by now, or the store knows no conditions
+            self._files.pipe_file(self._path(name), content, mode="create")
+        if (there := self.read(name)) is not None:
+            return there
+        self._persist(name, lambda: self._files.pipe_file(self._path(name), content))
+        there = self.read(name)
+        if there is None:
+            raise OSError(f"{self}/{name}: was written, and is not there")
+        return there
 
     def fetch(self, name: str, path: Path, sha256: str) -> None:
         """Copy a file to this machine; its hash is the given one, or it is not there.
@@ -146,6 +168,7 @@ class Bucket:
             return {
                 name.removeprefix(root).lstrip("/"): version_of(info)
                 for name, info in found.items()
+                if name.rstrip("/") != root  # what some tools leave to mark a folder
             }
 
         return self._persist("", look)

@@ -1,10 +1,12 @@
 """Put a checked set into a bucket, where a folder cannot be renamed: the manifest comes last.
 
 A set is there if and only if its manifest is. Whoever puts the same set at the same time writes the
-same bytes.
+same shards; of what may differ, the record of a run and the card, the files of one stay.
 """
 
+import random
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,7 +14,15 @@ from augment.base.command import UsageError
 from augment.base.commit import file_sha256
 from augment.base.folders import PLAN
 from augment.base.set_records import MANIFEST
+from augment.base.stored import CHECKSUMS, parse_checksums
 from augment.remote.bucket import Bucket
+
+SETTLING = 1.0
+"""Seconds after which a plan that was written at the same time has shown up.
+
+Only a store without conditional writes needs them: there the later of two plans stays."""
+ROUNDS = 10
+"""How often files are written that others overwrote."""
 
 
 def put_set(folder: Path, names: Sequence[str], url: str) -> str:
@@ -31,15 +41,82 @@ def put_set(folder: Path, names: Sequence[str], url: str) -> str:
         OSError: the store does not take a file, or keeps another content.
     """
     bucket = Bucket(url.rstrip("/"))
-    plan, manifest = ((folder / name).read_bytes() for name in (PLAN, MANIFEST))
+    plan = (folder / PLAN).read_bytes()
+    claim(bucket, plan)
+    if strays := sorted(bucket.list().keys() - set(names)):
+        raise UsageError(f"{bucket}: {', '.join(strays[:10])}: none of this set; move it away")
+    ours = {name: file_sha256(folder / name) for name in names}
+    order = [PLAN, *sorted(set(names) - {PLAN, MANIFEST}), MANIFEST]
+    known: dict[str, tuple[str, str | None]] = {}
+    for attempt in range(ROUNDS):
+        if _agrees(bucket, ours, known):
+            refuse_other_plan(bucket, plan)
+            return f"{bucket}: " + (f"{len(names)} files" if attempt else "complete already")
+        if attempt > 1:  # others write here: let one of us be last
+            time.sleep(random.uniform(0, SETTLING * attempt))
+            if _agrees(bucket, ours, known):
+                continue
+        for name in order:
+            refuse_other_plan(bucket, plan)
+            if bucket.sha256(name) != ours[name]:
+                bucket.put(name, folder / name)
+                print(f"{bucket}/{name}", file=sys.stderr)
+    raise OSError(f"{bucket}: others write other files of this set there; push it again")
+
+
+def claim(bucket: Bucket, plan: bytes) -> None:
+    """Write the plan of a set into an empty place, or find it there.
+
+    Raises:
+        UsageError: something else is there, or somebody began with another plan.
+    """
     there = bucket.read(PLAN)
-    if there != plan and not (there is None and bucket.is_empty()):
-        raise UsageError(f"{bucket}: holds something else than this set; choose another place")
-    if bucket.read(MANIFEST) == manifest:
-        return f"{bucket}: complete already"
-    middle = sorted(set(names) - {PLAN, MANIFEST})
-    for name in (PLAN, *middle, MANIFEST):
-        if bucket.sha256(name) != file_sha256(folder / name):
-            bucket.put(name, folder / name)
-            print(f"{bucket}/{name}", file=sys.stderr)
-    return f"{bucket}: {len(names)} files"
+    if there is None:
+        if not bucket.is_empty():
+            raise UsageError(_other(bucket))
+        bucket.write_once(PLAN, plan)
+        time.sleep(SETTLING)
+    refuse_other_plan(bucket, plan)
+
+
+def refuse_other_plan(bucket: Bucket, plan: bytes) -> None:
+    """See that what is begun in a place is still one's own set.
+
+    Raises:
+        UsageError: it has another plan.
+    """
+    if bucket.read(PLAN) != plan:
+        raise UsageError(_other(bucket))
+
+
+def _other(bucket: Bucket) -> str:
+    return f"{bucket}: holds something else than this set; choose another place"
+
+
+def _agrees(bucket: Bucket, ours: dict[str, str], known: dict[str, tuple[str, str | None]]) -> bool:
+    """Tell whether a whole set of this plan is there, every file as its `SHA256SUMS` says.
+
+    Its files may be those of another who put the same set: plan, manifest and so all shards are
+    ours, and so are all names.
+
+    Args:
+        bucket: where it is.
+        ours: the hashes of our files.
+        known: hashes of files read before, and of which version; those are not read again.
+    """
+    versions = bucket.list()
+    if ours.keys() - versions.keys():
+        return False
+    for name in ours:
+        version = versions[name]
+        if not version or known.get(name, ("", None))[0] != version:
+            known[name] = version, bucket.sha256(name)
+    hashes = {name: sha256 for name, (_, sha256) in known.items()}
+    if any(hashes[name] != ours[name] for name in (PLAN, MANIFEST)):
+        return False
+    sums = bucket.read(CHECKSUMS) or b""
+    try:
+        listed = parse_checksums(sums)
+    except ValueError:
+        return False
+    return {**listed, CHECKSUMS: hashes[CHECKSUMS]} == hashes
