@@ -19,9 +19,9 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from augment.base.command import UsageError, run, to_json, usable_cores, versions
+from augment.base.command import UsageError, needing, run, to_json, usable_cores, versions
 from augment.base.commit import write_atomic
-from augment.base.folders import OutFolder
+from augment.base.folders import OutFolder, folder_bytes
 from augment.base.paragraphs import raise_faults
 from augment.base.records import as_json, shown
 from augment.base.set_records import (
@@ -226,7 +226,8 @@ def _build(
 ) -> RunRecord:
     sources = find_sources(config, blocks, cluster)
     plan = make_plan(config, sources)
-    with config.folder.claimed(plan.as_json()) as finished:
+    num_bytes = _bytes_of_shards(config, blocks)
+    with needing(num_bytes), config.folder.claimed(plan.as_json()) as finished:
         if finished:
             raise_faults(
                 str(config.out), folder_faults(config.out), "pass --overwrite to build it again"
@@ -241,7 +242,7 @@ def _build(
                 f"{incomplete}: --part {', '.join(absent)} never worked here: not run, or on a "
                 "machine that does not share this folder"
             )
-        config.folder.look(_bytes_left(sources, plan, incomplete))
+        config.folder.look(num_bytes - folder_bytes(incomplete / "data"))
         seconds = {"inputs": time.monotonic() - started}
         parts = _parts(config, sources)
         folders = [incomplete, parts[0].place, config.input_folder]
@@ -276,6 +277,12 @@ def find_sources(config: BuildConfig, blocks: Blocks, cluster: Cluster | None = 
         raise UsageError(
             f"--num-shards {config.num_shards}: there are only {len(blocks)} paragraphs"
         )
+    with needing(_bytes_of_shards(config, blocks)):
+        return _find_models(config, blocks, cluster)
+
+
+def _find_models(config: BuildConfig, blocks: Blocks, cluster: Cluster | None) -> Sources:
+    """Find the masked LM and the vectors, which may be fitted now."""
     model = _find_model(
         cluster,
         name=config.mlm,
@@ -352,11 +359,10 @@ def _prepare(folder: OutFolder, plan: Plan) -> Path:
     return folder.incomplete.absolute()
 
 
-def _bytes_left(sources: Sources, plan: Plan, incomplete: Path) -> int:
-    """Estimate what the shards will take that are not written yet."""
-    share = BYTES_OF_A_CHARACTER * plan.replace_probability / 0.4
-    written = sum(path.stat().st_size for path in (incomplete / "data").rglob("*.arrow"))
-    return int(sources.blocks.characters * (plan.copies_per_example + 1) * share) - written
+def _bytes_of_shards(config: BuildConfig, blocks: Blocks) -> int:
+    """Estimate what the shards will take."""
+    share = BYTES_OF_A_CHARACTER * config.replace_probability / 0.4
+    return int(blocks.characters * (config.copies_per_example + 1) * share)
 
 
 def _parts(config: BuildConfig, sources: Sources) -> tuple[Parts, Parts | None]:

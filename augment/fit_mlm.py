@@ -16,9 +16,9 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from augment.base.command import UsageError, run, to_json, versions
+from augment.base.command import UsageError, needing, run, to_json, versions
 from augment.base.commit import write_atomic
-from augment.base.folders import OutFolder
+from augment.base.folders import OutFolder, folder_bytes
 from augment.base.models import Device, model_folder, model_sha256, pick_device, pick_dtype
 from augment.base.records import read_record, shown
 from augment.fitting.compact_mlm import CompactShape, cut_compact
@@ -31,6 +31,8 @@ RECORD = "fit.json"
 """The settings and the scores, in the model's folder."""
 MEASURED_SHARE = 0.15  # of the held-out wordpieces, whatever was masked in training
 HELD_OUT_EVERY = 50
+BYTES_OF_A_PARAMETER = 40
+"""On disk: float32 in the result, and in three checkpoints, each with two moments."""
 DEFAULT_SHAPE = CompactShape()
 
 
@@ -143,22 +145,27 @@ def _fit(config: FitMlmConfig, plan: dict[str, Any]) -> dict[str, Any]:
     num_steps = max(1, round(len(batches) * config.epochs))
     steps = MaskedSteps(batches, tokenizer, config.mask_share, config.seed, num_steps)
     config.folder.prepare(plan)
-    checkpoints = config.folder.incomplete / "checkpoints"
-    train(model, teacher, steps, training, checkpoints)
-    dev = group_by_length(held_out, config.batch_tokens)
-    scores = measure(model, tokenizer, dev, MEASURED_SHARE, teacher)
-    _save(config, model, tokenizer)
-    record = {
-        **plan,
-        "held_out": scores,
-        "weights_sha256": model_sha256(config.folder.incomplete),
-        "versions": versions(),
-    }
-    write_atomic(config.folder.incomplete / RECORD, to_json(record))
-    shutil.rmtree(checkpoints)
-    config.folder.put_in_place()
-    print(f"{config.out}: " + ", ".join(f"{name} {value:.4g}" for name, value in scores.items()))
-    return record
+    num_bytes = model.num_parameters() * BYTES_OF_A_PARAMETER
+    config.folder.look(num_bytes - folder_bytes(config.folder.incomplete))
+    with needing(num_bytes):
+        checkpoints = config.folder.incomplete / "checkpoints"
+        train(model, teacher, steps, training, checkpoints)
+        dev = group_by_length(held_out, config.batch_tokens)
+        scores = measure(model, tokenizer, dev, MEASURED_SHARE, teacher)
+        _save(config, model, tokenizer)
+        record = {
+            **plan,
+            "held_out": scores,
+            "weights_sha256": model_sha256(config.folder.incomplete),
+            "versions": versions(),
+        }
+        write_atomic(config.folder.incomplete / RECORD, to_json(record))
+        shutil.rmtree(checkpoints)
+        config.folder.put_in_place()
+        print(
+            f"{config.out}: " + ", ".join(f"{name} {value:.4g}" for name, value in scores.items())
+        )
+        return record
 
 
 def _plan(config: FitMlmConfig) -> dict[str, Any]:

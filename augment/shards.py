@@ -182,9 +182,12 @@ def open_shards(folder: str | Path, cache: Path | None = None) -> "Dataset":
     folder = at_hand(folder)
     paths = shard_paths(folder)
     name = f"shards-{manifest_sha256(folder)[:16]}"
-    schema = schema_of(read_manifest(folder))
+    manifest = read_manifest(folder)
+    schema = schema_of(manifest)
     target = stored(
-        (cache or default_cache()) / name, lambda made: _write_streams(paths, schema, made)
+        (cache or default_cache()) / name,
+        lambda made: _write_streams(paths, schema, made),
+        manifest.bytes_in_memory,
     )
     parts = [datasets.Dataset.from_file(str(target / path.name)) for path in paths]
     return datasets.concatenate_datasets(parts)

@@ -17,7 +17,8 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import tyro
 
-from augment.base.command import UsageError, run, to_json, versions
+from augment.base.command import UsageError, needing, run, to_json, versions
+from augment.base.folders import check_room
 from augment.base.models import Device, model_sha256, pick_device, shown_name
 from augment.engines.options import LOCAL, EngineOptions
 from augment.squad import DEV_PART, Part
@@ -32,6 +33,8 @@ from eval.scoring.submission import PREDICT_CONFIG, write_whole
 
 __all__ = ["Answer", "Predict", "Protocol", "Reader", "Span", "main", "predict"]
 
+BYTES_OF_A_SPAN = 250
+"""In nbest_predictions.json, about."""
 NOT_IDENTITY = (
     "model",
     "dev",
@@ -127,6 +130,8 @@ def predict(config: Predict) -> dict[str, str]:
         if process_rank()[0] == 0:
             print(f"{config.out}: complete already", file=sys.stderr)
         return done
+    num_bytes = len(questions) * config.n_best_size * BYTES_OF_A_SPAN
+    first_decides(lambda: check_room(config.out, num_bytes))
     loading: dict[str, Any] = {
         "name": config.model,
         "protocol": config.rules,
@@ -141,7 +146,8 @@ def predict(config: Predict) -> dict[str, str]:
     predictions = {q.id: answer.text for q, answer in zip(questions, answers, strict=True)}
     if process_rank()[0] == 0:
         files = dict(_files(predictions, answers, may_be_null, config.n_best_size))
-        _write(config, files, {**identity, "counts": reader.counts})
+        with needing(num_bytes):
+            _write(config, files, {**identity, "counts": reader.counts})
         print(f"{config.out}: {len(predictions)} questions predicted")
     return predictions
 

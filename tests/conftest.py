@@ -8,6 +8,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # small models: threads would wai
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -140,3 +141,9 @@ def tiny_roberta(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     RobertaForMaskedLM(config).save_pretrained(folder)
     return folder
+
+
+@pytest.fixture
+def full_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave no room on any disk."""
+    monkeypatch.setattr("augment.base.folders.shutil.disk_usage", lambda _: SimpleNamespace(free=0))

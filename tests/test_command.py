@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -12,7 +13,7 @@ from typing import Annotated
 import pytest
 import tyro
 
-from augment.base.command import UsageError, run, to_json, versions
+from augment.base.command import UsageError, needing, run, to_json, versions
 from augment.base.commit import remove_leftovers, write_atomic
 
 
@@ -53,6 +54,8 @@ def end(monkeypatch: pytest.MonkeyPatch, error: BaseException | None, *arguments
         (OSError(errno.ENOSPC, "No space", "o/x"), 1, "o/x: no space left on its disk; free some"),
         (OSError(errno.EDQUOT, "Quota"), 1, "output: no space left on its disk; free some"),
         (RuntimeError("unexpected pos 64 vs 0"), 1, "output: no space left on its disk"),
+        (RuntimeError("basic_ios::clear: iostream error"), 1, "output: no space left on its disk"),
+        (OSError("1100 requested and 992 written"), 1, "output: no space left on its disk"),
         (LookupError("I/O error: No space left on device (os error 28)"), 1, "no space left"),
         (ValueError("q\x1b[31m\x9b\ud800\u202e: bad"), 1, "error: q␛[31m\ufffd\ufffd\ufffd: bad\n"),
         (RuntimeError("a worker died"), 1, "error: a worker died\n"),
@@ -73,6 +76,57 @@ def test_exit_codes_and_messages(
     assert message in shown.err
     assert shown.err.count("\n") == (code != 0)
     assert shown.out == ""
+
+
+def test_a_full_disk_is_said_with_what_is_needed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The innermost estimate is said; of another error nothing is."""
+
+    def function(config: TrialConfig) -> None:
+        with needing(9_000_000), needing(1_234_000_000):
+            raise OSError(errno.ENOSPC, "No space", "o/x")
+
+    monkeypatch.setattr(sys, "argv", ["trial", "here"])
+    with pytest.raises(SystemExit):
+        run(TrialConfig, function)
+    said = "o/x: no space left on its disk, needs about 1,234 MB; free some and run the same"
+    assert said in capsys.readouterr().err
+    with pytest.raises(ValueError, match="bad") as caught, needing(1):
+        raise ValueError("bad")
+    assert not hasattr(caught.value, "__notes__")
+
+
+def test_threads_and_files_that_are_given_up_leave_a_full_disk_to_the_main_thread(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for module, name in ((threading, "excepthook"), (sys, "unraisablehook")):
+        monkeypatch.setattr(module, name, getattr(module, f"__{name}__"))
+
+    class Given:
+        def __init__(self, error: Exception) -> None:
+            self.error = error
+
+        def __del__(self) -> None:
+            raise self.error
+
+    def write(error: Exception) -> None:
+        raise error
+
+    def function(config: TrialConfig) -> None:
+        full, other = OSError(errno.ENOSPC, "No space"), LookupError("a fault of ours")
+        for error in (full, other):
+            thread = threading.Thread(target=write, args=(error,))
+            thread.start()
+            thread.join()
+            Given(error)
+
+    monkeypatch.setattr(sys, "argv", ["trial", "here"])
+    with pytest.raises(SystemExit):
+        run(TrialConfig, function)
+    said = capfd.readouterr().err
+    assert "No space" not in said
+    assert said.count("LookupError: a fault of ours") == 2
 
 
 @pytest.mark.parametrize(

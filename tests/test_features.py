@@ -237,6 +237,13 @@ def test_on_real_questions(shared, tmp_path):
         assert start <= end < len(ids)
 
 
+def test_a_disk_without_room_is_said_before_the_work(data, tmp_path, full_disk):
+    with pytest.raises(
+        UsageError, match=r"features-\w+: no space left on its disk, needs about 1 MB"
+    ):
+        load(data, tmp_path / "cache")
+
+
 def test_half_of_balanced_rows_are_originals(data, tmp_path):
     out = str(three_copies(data, tmp_path / "set"))
     kinds = ("original", "augmented", "balanced")

@@ -326,6 +326,11 @@ def test_the_old_model_stays_until_the_new_one_is_whole(tiny_bert, corpus, tmp_p
     assert sorted(os.listdir(tmp_path)) == ["corpus.json", "fitted"]
 
 
+def test_a_disk_without_room_is_said_before_the_work(tiny_bert, corpus, tmp_path, full_disk):
+    with pytest.raises(UsageError, match="no space left on its disk, needs about 1 MB"):
+        fit_mlm(settings(corpus, tmp_path, mlm=str(tiny_bert)))
+
+
 def test_a_damaged_record_is_named(tiny_bert, corpus, tmp_path):
     config = settings(corpus, tmp_path, mlm=str(tiny_bert))
     config.out.mkdir()

@@ -123,8 +123,9 @@ def test_a_full_disk_leaves_no_half_files(config, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(OSError, match="No space") as caught:
         predict(config)
+    assert caught.value.__notes__ == ["needs about 1 MB"]
     assert list(config.out.iterdir()) == []
     monkeypatch.undo()
     predict(config)

@@ -1,5 +1,6 @@
 """What is kept for later is believed only where it proves itself, and is made again where not."""
 
+import errno
 import json
 import os
 import signal
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 
 from augment.base import commit
+from augment.base.command import UsageError
 from augment.base.set_records import Receipt, Shard
 from augment.base.stored import CHECKSUMS, checksum_faults, proven, seal, set_aside, stored
 from augment.build import BuildConfig, build
@@ -92,6 +94,23 @@ def test_a_failure_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError):
         stored(tmp_path / "thing", fail)
     assert not any(tmp_path.iterdir())
+
+
+def test_no_room_is_said_before_the_work(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="thing: no space left on its disk, needs about 1,000,000"):
+        stored(tmp_path / "thing", two_files, 10**18)
+    assert not any(tmp_path.iterdir())
+    stored(tmp_path / "thing", two_files)
+    stored(tmp_path / "thing", two_files, 10**18)  # it is there
+
+
+def test_a_disk_that_fills_up_is_said_with_what_is_needed(tmp_path: Path) -> None:
+    def fill(work: Path) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(work))
+
+    with pytest.raises(OSError, match="No space") as caught:
+        stored(tmp_path / "thing", fill, 2_000_000)
+    assert caught.value.__notes__ == ["needs about 2 MB"]
 
 
 def test_killed_while_it_is_made(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 import torch
 from transformers import AutoModelForQuestionAnswering, AutoTokenizer
 
+from augment.base.command import UsageError
 from distill.models.teacher import SpanTeacher, TeacherLogits
 from distill.rows.batches import Batches
 from distill.rows.features import find_source, load_features
@@ -73,6 +74,16 @@ def test_another_teacher_other_windows_or_dtype_is_another_cache(made, tmp_path)
         )
     }
     assert len(keys) == 4
+
+
+def test_a_disk_without_room_is_said_before_the_work(made, request):
+    teacher, features, cache = made
+    logits = TeacherLogits(features, "sha", "float32", cache)
+    request.getfixturevalue("full_disk")
+    with pytest.raises(
+        UsageError, match=r"logits-\w+: no space left on its disk, needs about 1 MB"
+    ):
+        logits.fill(every(features), teacher, 2)
 
 
 def test_an_interrupted_computation_goes_on(made, monkeypatch):

@@ -9,7 +9,9 @@ import os
 import platform
 import re
 import sys
-from collections.abc import Callable, Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
@@ -20,8 +22,11 @@ Config = TypeVar("Config")
 
 FROM_OUTSIDE = (OSError, ValueError, RuntimeError, MemoryError)
 """Errors of data, files, models and machine, whose message is for the user."""
-DISK_FULL = ("No space left on device", "PytorchStreamWriter failed writing", "unexpected pos")
-"""In the messages of libraries that write past Python: safetensors, torch.save."""
+DISK_FULL = (
+    *("No space left on device", "PytorchStreamWriter failed writing", "unexpected pos"),
+    *("iostream error", " requested and "),
+)
+"""In the messages of libraries that write past Python: safetensors, torch.save, numpy's tofile."""
 PACKAGES = ("twentyfold", "torch", "transformers", "datasets", "pyarrow", "numpy", "nltk")
 
 
@@ -49,18 +54,37 @@ def run(
         config = tyro.cli(config_type, prog=prog, description=paragraphs, **given)
     except ValueError as error:  # a check in __post_init__
         _fail(error, 2)
+    _hush_where_the_disk_is_full()
     try:
         function(config)
     except UsageError as error:
         _fail(error, 2)
     except Exception as error:
-        if not isinstance(error, FROM_OUTSIDE) and not _is_disk_full(error):
+        if not isinstance(error, FROM_OUTSIDE) and not is_disk_full(error):
             raise  # a fault of ours
         _fail(_explain(error), 1)
     except KeyboardInterrupt:
         print(INTERRUPTED, file=sys.stderr)
         sys.exit(130)
     leave()
+
+
+def _hush_where_the_disk_is_full() -> None:
+    """Leave it to the main thread to say so: it meets the full disk, too.
+
+    A thread that writes logs, or a file that is given up, would show a traceback besides.
+    """
+    in_threads, unraisable = threading.excepthook, sys.unraisablehook
+
+    def hush_thread(found: threading.ExceptHookArgs) -> None:
+        if not is_disk_full(found.exc_value):
+            in_threads(found)
+
+    def hush_unraisable(found: "sys.UnraisableHookArgs") -> None:
+        if not is_disk_full(found.exc_value):
+            unraisable(found)
+
+    threading.excepthook, sys.unraisablehook = hush_thread, hush_unraisable
 
 
 def leave() -> NoReturn:
@@ -104,14 +128,39 @@ def existing_file(path: Path, what: str) -> Path:
     return path
 
 
+def megabytes(num_bytes: float) -> str:
+    """Write a size, for messages; at least 1 MB."""
+    return f"{max(1, round(num_bytes / 1e6)):,} MB"
+
+
+@contextmanager
+def needing(num_bytes: int) -> Iterator[None]:
+    """Have it said what the work in the block needs, should the disk fill up in it.
+
+    Args:
+        num_bytes: an estimate; the innermost block's is said.
+    """
+    try:
+        yield
+    except Exception as error:
+        if is_disk_full(error) and not _notes(error):
+            error.add_note(f"needs about {megabytes(num_bytes)}")
+        raise
+
+
+def _notes(error: BaseException) -> list[str]:
+    return getattr(error, "__notes__", [])
+
+
 def _explain(error: Exception) -> object:
-    if _is_disk_full(error):
+    if is_disk_full(error):
         where = getattr(error, "filename", None) or "output"
-        return f"{where}: no space left on its disk; free some and run the same command again"
+        said = ", ".join([f"{where}: no space left on its disk", *_notes(error)])
+        return f"{said}; free some and run the same command again"
     return error
 
 
-def _is_disk_full(error: BaseException | None) -> bool:
+def is_disk_full(error: BaseException | None) -> bool:
     """Tell whether a full disk (or quota) is behind an error, whatever library raised it."""
     while error is not None:
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from augment.base.command import UsageError, to_json
+from augment.base.command import UsageError, megabytes, to_json
 from augment.base.commit import (
     TEMPORARY,
     fsync_file,
@@ -95,12 +95,7 @@ class OutFolder:
             raise UsageError(f"{self.out}: too long a name, since {self.incomplete.name} is needed")
         if not os.access(parent, os.W_OK | os.X_OK):
             raise UsageError(f"{self.out}: no permission to write into {parent}")
-        free = shutil.disk_usage(parent).free
-        if num_bytes > free:
-            raise UsageError(
-                f"{self.out}: about {num_bytes / 1e6:,.0f} MB are needed, and {free / 1e6:,.0f} MB "
-                f"are free on the disk of {parent}; free some, or choose another OUT"
-            )
+        check_room(self.out, num_bytes)
 
     @contextmanager
     def claimed(self, plan: Mapping[str, Any]) -> Iterator[bool]:
@@ -233,6 +228,32 @@ class OutFolder:
                 f"{folder}: made {how}; choose another OUT, or pass --overwrite to replace it:"
                 f"\n  {listed}"
             )
+
+
+def folder_bytes(folder: Path) -> int:
+    """Add up the files in a folder."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def check_room(path: Path, num_bytes: int) -> None:
+    """See that a disk has room for what is about to be made.
+
+    Args:
+        path: where it will be; what is above need not be there yet.
+        num_bytes: an estimate.
+
+    Raises:
+        UsageError: there is less, with both numbers.
+    """
+    place = path.absolute()
+    while not place.exists():
+        place = place.parent
+    free = shutil.disk_usage(place).free
+    if num_bytes > free:
+        raise UsageError(
+            f"{path}: no space left on its disk, needs about {megabytes(num_bytes)} and "
+            f"{free / 1e6:,.0f} MB are free; free some and run again, or choose another place"
+        )
 
 
 @contextmanager

@@ -13,8 +13,9 @@ from contextlib import suppress
 from pathlib import Path
 from uuid import uuid4
 
+from augment.base.command import needing
 from augment.base.commit import file_sha256, fsync_file, write_atomic
-from augment.base.folders import claimed, empty, rename_folder
+from augment.base.folders import check_room, claimed, empty, rename_folder
 
 CHECKSUMS = "SHA256SUMS"
 OF_THE_HUB = (".gitattributes", ".cache")
@@ -77,7 +78,7 @@ def _files(folder: Path) -> set[str]:
     return set(covered) - {CHECKSUMS}
 
 
-def stored(folder: Path, make: Callable[[Path], None]) -> Path:
+def stored(folder: Path, make: Callable[[Path], None], num_bytes: int = 0) -> Path:
     """Give a folder of the cache, made now if it is not there, whole.
 
     Each process makes it in a folder of its own, so that nothing depends on the lock but work
@@ -86,14 +87,19 @@ def stored(folder: Path, make: Callable[[Path], None]) -> Path:
     Args:
         folder: where it is kept.
         make: writes its files into an empty folder.
+        num_bytes: what they take, an estimate; 0 if it is little.
+
+    Raises:
+        UsageError: there is no room for them.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     if proven(folder):
         return folder
     incomplete = folder.with_name(folder.name + ".incomplete")
-    with claimed(incomplete, wait=True):
+    with claimed(incomplete, wait=True), needing(num_bytes):
         if not proven(folder):  # nobody made it meanwhile
             empty(incomplete)
+            check_room(folder, num_bytes)
             work = incomplete / uuid4().hex
             work.mkdir()
             try:

@@ -19,8 +19,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from augment.base.command import needing
 from augment.base.commit import write_atomic
-from augment.base.folders import claimed
+from augment.base.folders import check_room, claimed
 from augment.base.records import default_cache
 from distill.models.attention import capture_attention, fast_attention
 from distill.models.distiller import model_inputs
@@ -148,6 +149,9 @@ class TeacherLogits:
             missing = self._longest_first(gather(self.missing(rows) if is_keeper else rows[:0]))
             if not len(missing):
                 return 0
+            num_bytes = 8 * int(self.features.lengths[missing].sum())
+            if is_keeper:
+                check_room(self.folder, num_bytes)
             batches = Batches(self.features, 0, batch_size, 1, 0)
             teacher = SpanTeacher(model)
             shown = sys.stderr.isatty() and rank == 0
@@ -161,7 +165,9 @@ class TeacherLogits:
                 ]
                 parts = gather(computed)
                 if is_keeper:
-                    self._write(chunk, (pair for part in parts for made in part for pair in made))
+                    made = (pair for part in parts for made in part for pair in made)
+                    with needing(num_bytes):
+                        self._write(chunk, made)
                 self._proven[chunk] = True
                 bar.update(len(chunk))
             bar.close()

@@ -33,6 +33,8 @@ from eval.reading.windows import Window, WindowRule, cut_windows, label_window
 FORMAT = 2
 """2: with checksums."""
 CHUNK = 2000  # rows tokenised at once
+OF_A_BYTE = 0.5
+"""Bytes of windows for a byte of text, about: ids of 2 bytes, and 20 bytes for each window."""
 
 
 class Row(NamedTuple):
@@ -61,6 +63,8 @@ class Source:
     """What becomes of answers that are not where they should be."""
     min_agreement: float | None = None
     """Leave out copies whose `reader_f1` is below; None: keep all."""
+    num_bytes: int = 0
+    """Of the rows' text, about."""
 
     @property
     def name(self) -> str:
@@ -118,7 +122,8 @@ def find_source(
                 raise FileNotFoundError(f"{path}: no such text file")
         hashes = [file_sha256(path) for path in text]
         digest = hashlib.sha256("\n".join(hashes).encode()).hexdigest()
-        return Source(kind, tuple(map(str, text)), digest, 0)
+        size = sum(path.stat().st_size for path in text)
+        return Source(kind, tuple(map(str, text)), digest, 0, num_bytes=size)
     assert data is not None  # checked by the command
     data = source_at_hand(data)
     folder = Path(data)
@@ -127,12 +132,16 @@ def find_source(
         manifest = read_manifest(folder)
         _check_judged(data, manifest.judged is not None, min_agreement)
         copies, sha256 = manifest.plan.copies_per_example, manifest_sha256(folder)
-        return Source(kind, (data,), sha256, copies, min_agreement=min_agreement)
+        rows = {"original": 1, "balanced": 2 * copies}.get(kind, copies + 1)
+        size = manifest.bytes_in_memory * rows // (copies + 1)
+        return Source(kind, (data,), sha256, copies, min_agreement=min_agreement, num_bytes=size)
     _check_judged(data, False, min_agreement)
-    sha256 = _read(data, part, on_bad_answer).sha256
+    squad = _read(data, part, on_bad_answer)
+    sha256 = squad.sha256
+    size = sum(len(one.context) * len(one.questions) for one in squad.paragraphs)
     if on_bad_answer != "fail":  # other rows of the same file
         sha256 = hashlib.sha256(f"{sha256} {on_bad_answer}".encode()).hexdigest()
-    return Source("original", (data,), sha256, 0, part, on_bad_answer)
+    return Source("original", (data,), sha256, 0, part, on_bad_answer, num_bytes=size)
 
 
 def _read(data: str, part: Part, on_bad_answer: OnBadAnswer) -> SquadSet:
@@ -210,7 +219,8 @@ def load_features(
         text = json.dumps({**meta, "key": key, "from": described}, indent=2)
         (folder / "meta.json").write_text(text, encoding="utf-8")
 
-    folder = stored((cache or default_cache()) / f"features-{key[:16]}", make)
+    folder = (cache or default_cache()) / f"features-{key[:16]}"
+    stored(folder, make, int(source.num_bytes * OF_A_BYTE))
     meta = json.loads((folder / "meta.json").read_bytes())
     return Features(
         folder=folder,

@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from augment.base.command import to_json, versions
+from augment.base.command import needing, to_json, versions
 from augment.base.commit import write_atomic
-from augment.base.folders import rename_folder
+from augment.base.folders import folder_bytes, rename_folder
 from augment.base.models import model_sha256, pick_device
 from augment.base.records import default_cache
 from augment.base.stored import CHECKSUMS, checksum_faults, discard, seal
@@ -87,21 +87,30 @@ def distil(job: Job) -> dict[str, Any]:
         teachers = Teachers(job, plan["models"])
         student, tokenizer = check_models(job, teachers)
         row_facts = _row_facts(job.data)
-        first_decides(lambda: _prepare_folder(job, plan, student))
-        check_nodes(job, plan)
-        records = [
-            _run_stage(job, index, source, teachers, student, tokenizer)
-            for index, source in enumerate(sources)
-        ]
-        return _finish(job, plan, records, row_facts)
+        num_bytes = _bytes_needed(job, student)
+        with needing(num_bytes):
+            first_decides(lambda: _prepare_folder(job, plan, num_bytes))
+            check_nodes(job, plan)
+            records = [
+                _run_stage(job, index, source, teachers, student, tokenizer)
+                for index, source in enumerate(sources)
+            ]
+            return _finish(job, plan, records, row_facts)
 
 
-def _prepare_folder(job: Job, plan: dict[str, Any], student: Any) -> None:
-    """Make OUTPUT's, with room for float32 students, and checkpoints with two moments each."""
-    kept = len(job.recipe.stages) + 1
-    num_bytes = 4 * int(student.num_parameters()) * (kept + 3 * job.place.save_total_limit)
+def _bytes_needed(job: Job, student: Any) -> int:
+    """Estimate what OUTPUT takes: float32 students, and checkpoints with two moments each.
+
+    While the oldest checkpoint makes way there is one more.
+    """
+    kept = 1 + len(job.recipe.stages) * (1 + len(job.keep_steps))
+    return 4 * int(student.num_parameters()) * (kept + 3 * (job.place.save_total_limit + 1))
+
+
+def _prepare_folder(job: Job, plan: dict[str, Any], num_bytes: int) -> None:
+    """Make OUTPUT's, with room for what is not there yet."""
     job.folder.prepare(plan)
-    job.folder.look(num_bytes)
+    job.folder.look(num_bytes - folder_bytes(job.folder.incomplete))
 
 
 def _run_stage(

@@ -24,7 +24,6 @@ RIGHT = {
     damage.SAME,
     damage.NAMED,
     full_disk.NAMED,
-    full_disk.UNKNOWN,
     fuzz.ACCEPTED,
     fuzz.REFUSED,
     others.UNTOUCHED,
