@@ -14,8 +14,10 @@ import tyro
 from augment.base.command import UsageError, run
 from augment.base.commit import write_atomic
 from augment.base.folders import made_at_once
+from augment.base.records import is_url
 from augment.base.set_records import read_manifest
 from augment.cards.data_card import card_facts, card_text
+from augment.remote.fetching import at_hand
 from augment.shards import open_shards, read_rows, read_shard, shard_paths
 
 
@@ -23,8 +25,8 @@ from augment.shards import open_shards, read_rows, read_shard, shard_paths
 class ExportConfig:
     """What to copy, where to, and in which format."""
 
-    out: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="OUT")]
-    """A folder made by `augment.build`."""
+    out: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="OUT")]
+    """A folder made by `augment.build`, or the URL of a set in a bucket."""
     dest: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="DEST")]
     """A new folder; for squad-json, a new file."""
     to: Literal["parquet", "hf-disk", "squad-json"]
@@ -42,18 +44,19 @@ def export(config: ExportConfig) -> None:
     """
     if config.dest.exists():
         raise UsageError(f"{config.dest}: exists; choose another DEST")
-    if config.dest.resolve().is_relative_to(config.out.resolve()):
+    if not is_url(config.out) and config.dest.resolve().is_relative_to(Path(config.out).resolve()):
         raise UsageError(f"{config.dest}: inside the set; choose a DEST outside {config.out}")
-    read_manifest(config.out)
+    folder = at_hand(config.out)
+    read_manifest(folder)
     config.dest.parent.mkdir(parents=True, exist_ok=True)
     if config.to == "squad-json":
-        write_atomic(config.dest, lambda path: _write_squad_json(config.out, path))
+        write_atomic(config.dest, lambda path: _write_squad_json(folder, path))
         return
     with made_at_once(config.dest) as incomplete:
         if config.to == "parquet":
-            _write_parquet(config.out, incomplete)
+            _write_parquet(folder, incomplete)
         else:
-            _write_hf_disk(config.out, incomplete)
+            _write_hf_disk(folder, incomplete)
 
 
 def _write_parquet(folder: Path, incomplete: Path) -> None:

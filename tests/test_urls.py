@@ -17,6 +17,8 @@ import pytest
 from augment.base.records import shown
 from augment.base.set_records import read_manifest, read_run
 from augment.build import BuildConfig, build
+from augment.check import CheckConfig, _main, check
+from augment.export import ExportConfig, export
 from augment.push import PushConfig, push
 from augment.remote.urls import said
 from augment.shards import open_shards
@@ -181,3 +183,48 @@ def test_what_is_secret_in_a_url_is_not_shown() -> None:
     assert shown(f"{signed},{signed}") == "https://host/a.json,https://host/a.json"
     assert shown(Path("a?b@c")) == "a?b@c"
     assert said(OSError(f"no {signed}, 'x'")) == "no https://host/a.json, 'x'"
+
+
+def test_a_set_is_checked_where_it_lies(
+    made: Path, store: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """No more than one shard of it is on this machine at a time, and none afterwards."""
+    url = "memory://bucket/set"
+    with pytest.raises(FileNotFoundError, match="not a finished set"):
+        check(url)
+    push(PushConfig(augmented=made, repository=url))
+    assert check(url) == check(made)
+    assert not list((tmp_path / "cache").rglob("*.arrow"))
+    for config in (CheckConfig(out=url), CheckConfig(out=str(made))):
+        _main(config)
+    said_there, said_here = (
+        capsys.readouterr().out.replace(url, str(made)).split("nothing wrong")[1:]
+    )
+    assert said_there.splitlines()[1] == said_here.splitlines()[1]
+    shard = next(name for name in store.find(url) if name.endswith(".arrow"))
+    faults = (
+        (f"{url}/README.md", b"cut", r"README\.md: changed since SHA256SUMS"),
+        (f"{url}/notes.txt", b"", r"notes\.txt: not in SHA256SUMS"),
+        (shard, store.cat_file(shard)[:-1], r"what came is not what its SHA-256 says"),
+    )
+    for name, content, words in faults:
+        kept = store.cat_file(name) if store.exists(name) else None
+        store.pipe_file(name, content)
+        with pytest.raises((OSError, ValueError), match=words):
+            check(url)
+        store.pipe_file(name, kept) if kept is not None else store.rm_file(name)
+    store.rm_file(shard)
+    with pytest.raises(ValueError, match=r"\.arrow: in SHA256SUMS but missing"):
+        check(url)
+
+
+def test_a_set_is_exported_from_its_url(made: Path, tmp_path: Path) -> None:
+    url = "memory://bucket/set"
+    push(PushConfig(augmented=made, repository=url))
+    for out, dest in ((url, tmp_path / "from-url"), (str(made), tmp_path / "from-folder")):
+        export(ExportConfig(out=out, dest=dest, to="parquet"))
+    there, here = (
+        {path.relative_to(dest): path.read_bytes() for path in dest.rglob("*") if path.is_file()}
+        for dest in (tmp_path / "from-url", tmp_path / "from-folder")
+    )
+    assert there == here

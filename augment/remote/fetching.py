@@ -7,8 +7,9 @@ from urllib.parse import urlsplit
 
 from augment.base.commit import file_sha256
 from augment.base.records import default_cache, is_url, split_urls
-from augment.base.set_records import MANIFEST
+from augment.base.set_records import MANIFEST, Manifest
 from augment.base.stored import CHECKSUMS, parse_checksums, stored
+from augment.base.toml_files import fill
 from augment.remote.bucket import Bucket
 from augment.remote.urls import last_name
 
@@ -91,6 +92,20 @@ def fetched_file(file: Bucket) -> Path:
         (folder / ORIGIN).write_text(text + "\n", encoding="utf-8")
 
     return stored(default_cache() / f"file-{key}", fetch) / CONTENT / name
+
+
+def remote_manifest(bucket: Bucket) -> Manifest:
+    """Read the manifest of a finished set.
+
+    Raises:
+        FileNotFoundError: there is none.
+        ValueError: it is damaged.
+    """
+    manifest, _ = read_marks(bucket)
+    try:
+        return fill(Manifest, json.loads(manifest), "")
+    except (ValueError, AttributeError) as error:
+        raise ValueError(f"{bucket}/{MANIFEST}: damaged ({error}); push the set again") from error
 
 
 def read_marks(bucket: Bucket) -> tuple[bytes, dict[str, str]]:
