@@ -178,3 +178,38 @@ def test_plain_readers_open_it_where_it_lies(made: Path, store: Any) -> None:
     assert list(streamed) == wanted
     parts = [polars.read_ipc(store.open(name)) for name in store.ls("bucket/sets/one/data")]
     assert sum(map(len, parts)) == len(wanted)
+
+
+def test_no_command_says_or_writes_a_secret(made: Path, store: Any, tmp_path: Path) -> None:
+    """Neither those that work nor those that fail, with the place of the error shown."""
+    sample = Path(__file__).parents[1] / "augment/embedded/sample-train-v2.0.json"
+    store.pipe_file("bucket/sets/train.json", sample.read_bytes())
+    none, small = "s3://no-such-bucket/set", ("--mlm", "none", "--glove", "embedded")
+    few = ("--limit-contexts", "2", "--num-workers", "1", "--copies-per-example", "1")
+    commands = (
+        (0, "augment.push", str(made), URL),
+        (1, "augment.push", str(made), none),
+        (0, "augment.check", URL),
+        (1, "augment.check", none),
+        (0, "augment.export", URL, "parquet", "--to", "parquet"),
+        (1, "augment.export", none, "other", "--to", "parquet"),
+        (0, "augment.build", "s3://bucket/sets/train.json", "set", *small, *few),
+        (1, "augment.build", f"s3://user:{SECRET}@bucket/no.json?sign={SECRET}", "x", *small, *few),
+    )
+    environment = {**os.environ, "TWENTYFOLD_TRACEBACK": "1"}
+    environment["PYTHONPATH"] = str(Path(__file__).parents[1])
+    for code, *command in commands:
+        done = subprocess.run(
+            [sys.executable, "-m", *command],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+        said = done.stdout + done.stderr
+        assert (done.returncode, SECRET in said) == (code, False), (command, said[-3000:])
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert {path.name for path in files} >= {"run.json", "plan.json", "origin.json"}
+    assert not [path for path in files if SECRET.encode() in path.read_bytes()]
+    assert not [name for name in store.find("bucket") if SECRET.encode() in store.cat_file(name)]

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from augment.base.commit import file_sha256
 from augment.base.records import shown
-from augment.remote.urls import file_system, said
+from augment.remote.urls import file_system, said, secrets_of
 
 Result = TypeVar("Result")
 
@@ -217,12 +217,14 @@ class Bucket:
             try:
                 return action()
             except FINAL as error:
-                raise type(error)(f"{where}: {said(error)}") from error
+                cause = None if secrets_of(self.url) else error  # a traceback would show them
+                raise type(error)(f"{where}: {said(error, self.url)}") from cause
             except Exception as error:  # every store raises errors of its own
                 last = error
                 if attempt + 1 < TRIES:
                     time.sleep(PAUSE * 2**attempt)
-        raise OSError(f"{where}: tried {TRIES} times: {said(last)}") from last
+        why = None if secrets_of(self.url) else last
+        raise OSError(f"{where}: tried {TRIES} times: {said(last, self.url)}") from why
 
 
 def version_of(info: Mapping[str, Any]) -> str:

@@ -16,9 +16,17 @@ def last_name(url: str) -> str:
     return urlsplit(url).path.rstrip("/").rpartition("/")[2] or urlsplit(url).netloc
 
 
-def said(error: BaseException) -> str:
-    """Give an error's words in one line, without users and queries of URLs."""
+def secrets_of(url: str) -> list[str]:
+    """Give what may be secret in a URL: its user and password, its query."""
+    parts = urlsplit(url)
+    return [found for found in (parts.netloc.rpartition("@")[0], parts.query) if found]
+
+
+def said(error: BaseException, url: str = "") -> str:
+    """Give an error's words in one line, without users and queries of URLs, of `url` first."""
     text = " ".join(str(error).split()) or type(error).__name__
+    for secret in secrets_of(url):
+        text = text.replace(secret, "***")
     return re.sub(r"\?[^\s'\",)]+", "", re.sub(r"(://)[^/\s@]+@", r"\1", text))
 
 
@@ -37,5 +45,7 @@ def file_system(url: str) -> tuple[Any, str]:
         files, path = fsspec.core.url_to_fs(url, use_listings_cache=False)
     except (ImportError, ValueError, TypeError) as error:
         install = EXTRAS.get(kind, "install the package that fsspec opens it with")
-        raise UsageError(f"{shown(url)}: cannot be opened ({said(error)}); {install}") from error
+        raise UsageError(
+            f"{shown(url)}: cannot be opened ({said(error, url)}); {install}"
+        ) from error
     return files, str(path).rstrip("/")
