@@ -10,6 +10,7 @@ it again: it goes on from the last checkpoint. Pass OUT to `augment.build` with 
 import json
 import random
 import shutil
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -118,6 +119,18 @@ class FitMlmConfig:
         return OutFolder(out=self.out, what="a model", mark=RECORD, overwrite=self.overwrite)
 
 
+@dataclass(frozen=True, kw_only=True)
+class FitRecord:
+    """What every fit.json says."""
+
+    settings: Mapping[str, Any]
+    text: str
+    models: Mapping[str, Any]
+    held_out: Mapping[str, float]
+    weights_sha256: str
+    versions: Mapping[str, str]
+
+
 def fit_mlm(config: FitMlmConfig) -> dict[str, Any]:
     """Adapt the model, write its folder and give the record that lies in it.
 
@@ -130,7 +143,7 @@ def fit_mlm(config: FitMlmConfig) -> dict[str, Any]:
     with config.folder.claimed(plan) as finished:
         if finished:
             print(f"{config.out}: complete already")
-            return read_record(config.out / RECORD, config.out) or {}
+            return read_record(config.out / RECORD, config.out, FitRecord) or {}
         return _fit(config, plan)
 
 

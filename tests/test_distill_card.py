@@ -11,6 +11,7 @@ import yaml
 from huggingface_hub import ModelCard
 
 from distill.card import CardConfig, _main
+from distill.cards.measured import read_training
 from distill.cards.model_card import card_text, write_card
 from distill.training.trainer import curve
 from tests.finished_runs import finished, record, write_record
@@ -196,7 +197,9 @@ def test_a_record_that_is_not_whole(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"training\.json"):
         write_card(tmp_path)
     (tmp_path / "training.json").write_text('{"plan": {}}')
-    with pytest.raises(ValueError, match="no stages"):
+    with pytest.raises(
+        ValueError, match=r"training\.json: incomplete \(plan\.recipe: is missing\)"
+    ):
         write_card(tmp_path)
     folder = finished(tmp_path / "student")
     found = json.loads((folder / "training.json").read_text())
@@ -204,6 +207,30 @@ def test_a_record_that_is_not_whole(tmp_path: Path) -> None:
     write_record(folder, found)
     with pytest.raises(ValueError, match=r"training\.json: incomplete \(.*\); train, predict"):
         write_card(folder)
+
+
+@pytest.mark.parametrize("wrong", [["x"], {"x": 1}, "x", [[]], True])
+@pytest.mark.parametrize(
+    "at",
+    [
+        *("plan", "stages", "hardware", "parameters", "seconds", "weights_sha256"),
+        *("plan.recipe", "plan.rows", "plan.max_steps", "plan.recipe.name"),
+        *("plan.recipe.student", "plan.recipe.stages.0.kind", "plan.recipe.stages.1.epochs"),
+        *("plan.rows.1.name", "stages.0.steps", "stages.1.seconds", "stages.0.last_losses"),
+    ],
+)
+def test_a_value_of_another_type_is_named(tmp_path: Path, at: str, wrong: Any) -> None:
+    value = record()
+    *above, last = (int(key) if key.isdigit() else key for key in at.split("."))
+    inner: Any = value
+    for key in above:
+        inner = inner[key]
+    if type(wrong) is type(inner[last]) and not isinstance(wrong, list):
+        pytest.skip("of the right type")
+    inner[last] = wrong
+    write_record(tmp_path, value)
+    with pytest.raises(ValueError, match=r"training\.json: incomplete \(.*\); train, predict"):
+        read_training(tmp_path)
 
 
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

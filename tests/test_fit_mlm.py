@@ -331,6 +331,19 @@ def test_a_disk_without_room_is_said_before_the_work(tiny_bert, corpus, tmp_path
         fit_mlm(settings(corpus, tmp_path, mlm=str(tiny_bert)))
 
 
+def test_a_record_with_a_wrong_type_is_named(tiny_bert, corpus, tmp_path):
+    config = settings(corpus, tmp_path, mlm=str(tiny_bert), max_minutes=0.01, epochs=1)
+    record = fit_mlm(config)
+    assert fit_mlm(config) == record
+    for key, wrong in {"weights_sha256": ["x"], "held_out": {"loss": "x"}, "models": 1}.items():
+        (config.out / "fit.json").write_text(json.dumps({**record, key: wrong}))
+        with pytest.raises(ValueError, match=rf"fit\.json: damaged \({key}.*expected"):
+            fit_mlm(config)
+    (config.out / "fit.json").write_text("[" * 50_000)
+    with pytest.raises(ValueError, match=r"fit\.json: damaged"):
+        fit_mlm(config)
+
+
 def test_a_damaged_record_is_named(tiny_bert, corpus, tmp_path):
     config = settings(corpus, tmp_path, mlm=str(tiny_bert))
     config.out.mkdir()

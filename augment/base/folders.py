@@ -7,7 +7,6 @@ A mount point cannot be renamed: there the work lies in OUT/.incomplete, and its
 
 import errno
 import fcntl
-import json
 import os
 import shutil
 import sys
@@ -195,8 +194,8 @@ class OutFolder:
             raise UsageError(f"{self.out}: somebody put files there meanwhile; move them away")
         if self.is_mounted:
             sync_tree(self.incomplete)
-            names = sorted(path.name for path in self.incomplete.iterdir())
-            write_atomic(self.incomplete / MOVING, json.dumps(names))
+            names = dict.fromkeys((path.name for path in self.incomplete.iterdir()), True)
+            write_atomic(self.incomplete / MOVING, to_json(names))
             self._move_up()
             return
         if holds_anything(self.out):
@@ -206,7 +205,8 @@ class OutFolder:
 
     def _move_up(self) -> None:
         """Replace what is in a mounted OUT by what is finished; the mark, which says so, last."""
-        names = set(json.loads((self.incomplete / MOVING).read_bytes()))
+        listed = read_record(self.incomplete / MOVING, self.place) or {}
+        names = set(listed)
         for path in self.place.iterdir():
             new = path.name in names and not (self.incomplete / path.name).exists()
             if not new and path.name not in NOT_CONTENT:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-from augment.base.toml_files import fill
+from augment.base.toml_files import fill, known_part
 
 Record = TypeVar("Record")
 
@@ -45,12 +45,17 @@ def read_as(kind: type[Record], path: Path, remedy: str) -> Record | None:
         return None
     try:
         return fill(kind, json.loads(path.read_bytes()), "")
-    except (ValueError, AttributeError) as error:
+    except (ValueError, AttributeError, RecursionError) as error:
         raise ValueError(f"{path}: damaged ({error}); {remedy}") from error
 
 
-def read_record(path: Path, made: Path) -> dict[str, Any] | None:
+def read_record(path: Path, made: Path, kind: Any = None) -> dict[str, Any] | None:
     """Read the record of how `made` was made; None if there is none.
+
+    Args:
+        path: a JSON file.
+        made: for the message.
+        kind: a dataclass whose fields the record has, with these types, besides others.
 
     Raises:
         ValueError: it is damaged.
@@ -58,8 +63,13 @@ def read_record(path: Path, made: Path) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     try:
-        return dict(json.loads(path.read_bytes()))
-    except (ValueError, TypeError) as error:
+        found = json.loads(path.read_bytes())
+        if not isinstance(found, dict):
+            raise ValueError(f"expected one object, found {type(found).__name__}")
+        if kind is not None:
+            fill(kind, known_part(kind, found), "")
+        return found
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: damaged ({error}); delete {made} and run again") from error
 
 

@@ -57,6 +57,17 @@ def fill(kind: type[Filled], table: Mapping[str, Any], where: str, **given: Any)
         raise ValueError(f"{where.rstrip(': .')}: {error}") from error
 
 
+def known_part(kind: Any, value: Any) -> Any:
+    """Leave out of a table, and of tables in it, the keys that a dataclass has no field for."""
+    inner = get_args(kind)
+    if get_origin(kind) is tuple and isinstance(value, list):
+        return [known_part(inner[0], one) for one in value]
+    if not is_dataclass(kind) or not isinstance(value, dict):
+        return value
+    wanted = get_type_hints(kind)
+    return {key: known_part(wanted[key], one) for key, one in value.items() if key in wanted}
+
+
 def _value(wanted: Any, value: Any, where: str) -> Any:
     """Give a TOML value as a field's type has it: a list as a tuple, "none" as None."""
     origin, inner = get_origin(wanted), get_args(wanted)

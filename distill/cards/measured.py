@@ -7,10 +7,12 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from augment.base.paragraphs import raise_faults
+from augment.base.toml_files import fill, known_part
 from augment.cards.head import not_finite
 from eval.scoring.submission import PREDICT_CONFIG
 
@@ -39,11 +41,89 @@ def read_json(path: Path) -> dict[str, Any]:
     """
     try:
         found = json.loads(path.read_text("utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: not a JSON file: {error}") from error
     if not isinstance(found, dict):
         raise ValueError(f"{path}: expected one object, found {type(found).__name__}")
     raise_faults(str(path), [f"{key} is {value}" for key, value in not_finite(found)], REMEDY)
+    return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class StagePlan:
+    """A stage of a recipe, as far as a card tells it."""
+
+    kind: str
+    rows: str
+    epochs: float
+    batch_size: int
+    learning_rate: float
+    teacher: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecipePlan:
+    """A recipe, as far as a card tells it."""
+
+    name: str
+    student: str
+    stages: tuple[StagePlan, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RowsPlan:
+    """The rows of a stage."""
+
+    kind: str
+    name: str
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What decided a student."""
+
+    recipe: RecipePlan
+    rows: tuple[RowsPlan, ...]
+    max_steps: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageRecord:
+    """How a stage went."""
+
+    steps: int
+    examples: int
+    seconds: float
+    energy_kwh: float | None = None
+    last_losses: Mapping[str, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingRecord:
+    """What every training.json says, besides what differs."""
+
+    plan: Plan
+    stages: tuple[StageRecord, ...]
+    scores: Any
+    weights_sha256: str
+    parameters: int
+    hardware: Mapping[str, Any]
+    seconds: float
+
+
+def read_training(folder: Path) -> dict[str, Any]:
+    """Read a student's training.json, its types checked.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: what `read_json` refuses; a key that is missing or has another type, named.
+    """
+    found = read_json(folder / TRAINING)
+    try:
+        fill(TrainingRecord, known_part(TrainingRecord, found), "")
+    except ValueError as error:
+        raise ValueError(f"{folder / TRAINING}: incomplete ({error}); {REMEDY}") from error
     return found
 
 

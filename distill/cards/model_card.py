@@ -9,7 +9,6 @@ from jinja2 import UndefinedError
 
 from augment.base.command import UsageError
 from augment.base.commit import write_atomic
-from augment.base.paragraphs import raise_faults
 from augment.cards.facts import KnownSource, citations, known_source
 from augment.cards.handwork import write_signed
 from augment.cards.template import render
@@ -21,6 +20,7 @@ from distill.cards.measured import (
     dev_set,
     read_json,
     read_scores,
+    read_training,
     signature_of,
 )
 from distill.cards.model_head import base_model, head, is_hub_id
@@ -28,7 +28,6 @@ from eval.reading.pruned import PRUNING, Pruned, read_pruned
 from eval.scoring.submission import PREDICT_CONFIG
 
 CURVES = "curves.svg"
-RECORD_KEYS = ("plan", "stages", "scores", "weights_sha256", "parameters", "hardware", "seconds")
 
 
 def write_card(folder: Path) -> None:
@@ -38,9 +37,7 @@ def write_card(folder: Path) -> None:
         FileNotFoundError: no training.json, or scores without what they were made from.
         ValueError: values that are malformed or were not measured, named.
     """
-    record = read_json(folder / TRAINING)
-    missing = [f"no {key}" for key in RECORD_KEYS if key not in record]
-    raise_faults(str(folder / TRAINING), missing, REMEDY)
+    record = read_training(folder)
     scores = record["scores"]
     made: dict[str, Any] = {}
     if scores is not None:

@@ -19,6 +19,7 @@ from distill.cards.measured import (
     dev_set,
     read_json,
     read_scores,
+    read_training,
     signature_of,
 )
 from distill.cards.model_head import base_model, head
@@ -102,7 +103,7 @@ def _read_arm(folder: Path) -> Arm:
     scores = read_scores(folder / "eval" / SCORES)
     training = None
     if (folder / TRAINING).is_file():
-        training = read_json(folder / TRAINING)
+        training = read_training(folder)
         if training.get("scores") not in (scores, None):  # None: scored after its training
             raise ValueError(f"{folder / TRAINING}: not the scores of eval/{SCORES}; {REMEDY}")
     made = read_json(folder / "eval" / PREDICT_CONFIG)

@@ -13,7 +13,7 @@ from augment.base.folders import OutFolder
 from augment.base.models import model_sha256, pick_device, pick_dtype, shown_name
 from augment.base.records import differences
 from augment.squad import DEV_PART, TRAIN_PART, OnBadAnswer, Part
-from distill.cards.measured import TRAINING, read_json
+from distill.cards.measured import TRAINING, read_training
 from distill.models.student import FROM_TEACHER
 from distill.recipes import Recipe, Stage
 from distill.rows.features import Source, find_source
@@ -189,7 +189,7 @@ def check_nodes(job: Job, plan: dict[str, Any]) -> None:
 
 
 def _finished_record(job: Job) -> dict[str, Any]:
-    record = read_json(job.output / TRAINING)
+    record = read_training(job.output)
     scored_on = record.get("dev_sha256")
     if job.dev is not None and scored_on != read_gold(job.dev, job.dev_part)[1]:
         print(
