@@ -185,16 +185,17 @@ def writing(config: BenchConfig) -> list[Line]:
 
     assert config.candidates is not None
     with tempfile.TemporaryDirectory(dir=config.candidates.parent) as folder:
+        out = Path(folder) / "set"
         made = BuildConfig(
             train=config.train,
-            out=Path(folder) / "set",
+            out=out,
             mlm=config.mlm,
             glove=config.glove,
             candidates=config.candidates,
             seed=1,
         )
         record = build(made)
-        size = sum(path.stat().st_size for path in (made.out / "data").iterdir())
+        size = sum(path.stat().st_size for path in (out / "data").iterdir())
     if record.contexts_through_the_model:
         raise ValueError(f"{config.candidates}: has not all candidates of {shown(config.train)}")
     return [

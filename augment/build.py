@@ -8,7 +8,6 @@ If the command was interrupted, run it again: it goes on where it stopped.
 import math
 import re
 import resource
-import shutil
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -21,9 +20,8 @@ import tyro
 
 from augment.base.command import UsageError, needing, run, to_json, usable_cores, versions
 from augment.base.commit import write_atomic
-from augment.base.folders import OutFolder, folder_bytes
-from augment.base.paragraphs import raise_faults
-from augment.base.records import as_json, shown
+from augment.base.folders import OutFolder
+from augment.base.records import as_json, default_cache, is_url, shown
 from augment.base.set_records import (
     MANIFEST,
     RUN,
@@ -33,13 +31,12 @@ from augment.base.set_records import (
     Plan,
     Receipt,
     RunRecord,
-    read_manifest,
-    read_run,
 )
-from augment.base.stored import seal
 from augment.building.blocks import AllContexts, Blocks, Reading, read_blocks
+from augment.building.bucket_set import BucketSet, FinishedByOthers
 from augment.building.effect import check_candidates, check_copies
 from augment.building.examples import make_examples
+from augment.building.local_set import LocalSet
 from augment.building.manifest import make_manifest, summary
 from augment.building.plan import plan_shards
 from augment.building.sources import (
@@ -56,7 +53,7 @@ from augment.cards.facts import Told, inherited
 from augment.engines.array_job import ArrayPart, LeftToOthers, never_seen
 from augment.engines.cluster import Cluster
 from augment.engines.options import LOCAL, EngineOptions
-from augment.shards import folder_faults, shard_names
+from augment.remote.bucket import Bucket
 from augment.squad import TRAIN_PART, OnBadAnswer, Part
 from augment.variants.masking import MaskingRule
 from augment.variants.parts import Parts
@@ -80,8 +77,9 @@ class BuildConfig:
     train: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="TRAIN")]
     """SQuAD JSON, or flat rows as JSON, JSON lines, CSV, Parquet or Arrow, also packed.
     One file, several with commas between them, a folder of them, a built set, or a hub id."""
-    out: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="OUT")]
-    """Folder for the set. Until it is complete, it is called OUT.incomplete."""
+    out: Annotated[tyro.conf.Positional[str | Path], tyro.conf.arg(metavar="OUT")]
+    """Folder for the set. Until it is complete, it is called OUT.incomplete.
+    Or a place such as s3://bucket/set, where the set is complete when it has its manifest."""
     copies_per_example: int = 20
     """Copies of each question's row besides the original (N_a in the paper)."""
     num_candidates: int = 15
@@ -108,7 +106,8 @@ class BuildConfig:
     keep_words: Path | None = None
     """A file of words and phrases that are never replaced, one a line, in upper or lower case."""
     candidates: Path | None = None
-    """Folder where candidates are stored for later builds; by default OUT.candidates."""
+    """Folder where candidates are stored for later builds; by default OUT.candidates.
+    Of a set in a bucket, by default a folder of the cache."""
     part: tyro.conf.OmitArgPrefixes[Part] = TRAIN_PART
     """Part of TRAIN to read."""
     on_bad_answer: OnBadAnswer = "fail"
@@ -158,15 +157,15 @@ class BuildConfig:
             raise ValueError(f"--replace-probability {self.replace_probability}: must be 0 to 1")
         if not 0 <= self.seed < 2**64:
             raise ValueError(f"--seed {self.seed}: must be 0 or more, below 2**64")
-        if re.match(r"\w+:/", str(self.out)):
-            raise ValueError(
-                f"OUT {self.out}: a set is built in a folder; put it elsewhere with augment.push"
-            )
-        if not self.out.name:
-            raise ValueError(f"OUT {self.out}: name the folder that is to be made")
-        inside = (self.out.resolve(), self.folder.incomplete.resolve())
-        if any(self.candidates_folder.resolve().is_relative_to(folder) for folder in inside):
-            raise ValueError(f"--candidates {self.candidates}: inside OUT; keep them elsewhere")
+        if self.candidates and re.match(r"\w+:/", str(self.candidates)):
+            raise ValueError(f"--candidates {self.candidates}: must be a folder")
+        if is_url(self.out):
+            if self.overwrite:
+                raise ValueError("--overwrite: replaces nothing in a bucket; choose another OUT")
+            if self.share and self.candidates is None:
+                raise ValueError("--part: needs --candidates, in a folder that all parts share")
+        else:
+            self._check_folder(Path(self.out))
         if self.num_workers and self.runs_on.engine == "ray":
             raise ValueError("--num-workers: Ray does as many tasks at a time as it has CPUs")
         if self.array_part and (self.overwrite or self.runs_on.engine == "ray"):
@@ -174,11 +173,29 @@ class BuildConfig:
         if self.mlm == self.glove == "none":
             raise ValueError("--mlm none --glove none: nothing to take candidates from")
 
+    def _check_folder(self, out: Path) -> None:
+        if re.match(r"\w+:/", str(out)):
+            raise ValueError(f"OUT {out}: a URL as a path; give it as a text")
+        if not out.name:
+            raise ValueError(f"OUT {out}: name the folder that is to be made")
+        inside = (out.resolve(), self.folder.incomplete.resolve())
+        if any(self.candidates_folder.resolve().is_relative_to(folder) for folder in inside):
+            raise ValueError(f"--candidates {self.candidates}: inside OUT; keep them elsewhere")
+
+    @property
+    def place(self) -> LocalSet | BucketSet:
+        """OUT, and what is done there."""
+        return (
+            BucketSet(Bucket(str(self.out).rstrip("/")))
+            if is_url(self.out)
+            else LocalSet(self.folder)
+        )
+
     @property
     def folder(self) -> OutFolder:
         """The set's folder, and where it is built."""
         return OutFolder(
-            out=self.out,
+            out=Path(self.out),
             what="a set",
             mark=MANIFEST,
             overwrite=self.overwrite,
@@ -193,12 +210,11 @@ class BuildConfig:
     @property
     def candidates_folder(self) -> Path:
         """Where candidates are kept."""
-        return self.candidates or self.out.with_name(self.out.name + ".candidates")
-
-    @property
-    def input_folder(self) -> Path:
-        """Where the input is kept in blocks until the set is finished."""
-        return self.out.with_name(self.out.name + ".incomplete.input").absolute()
+        if self.candidates:
+            return self.candidates
+        if is_url(self.out):
+            return default_cache() / "candidates"
+        return Path(self.out).with_name(Path(self.out).name + ".candidates")
 
 
 def build(config: BuildConfig) -> RunRecord:
@@ -209,43 +225,52 @@ def build(config: BuildConfig) -> RunRecord:
         ValueError: a fault in the input, with its place.
         LeftToOthers: with `share`, when this part is done; OUT is not there yet.
     """
-    with config.runs_on.joined() as cluster:
-        started = time.monotonic()
-        config.folder.look()
-        blocks = read_input(config)
+    place = config.place
+    with config.runs_on.joined() as cluster, place.working():
         try:
-            return _build(config, blocks, cluster, started)
-        finally:
-            awaited = config.array_part is not None and not config.out.exists()
-            if not awaited and not config.folder.incomplete.is_dir():
-                blocks.forget()  # the set is finished, or nothing of it was begun
+            return _build(config, place, cluster)
+        except FinishedByOthers:
+            _say(f"{place}: was finished by the same build elsewhere")
+            return place.finished()
 
 
-def _build(
-    config: BuildConfig, blocks: Blocks, cluster: Cluster | None, started: float
+def _build(config: BuildConfig, place: LocalSet | BucketSet, cluster: Cluster | None) -> RunRecord:
+    started = time.monotonic()
+    place.look()
+    blocks = read_input(config)
+    try:
+        return _made_of(config, place, blocks, cluster, started)
+    finally:
+        place.tidy(blocks)
+
+
+def _made_of(
+    config: BuildConfig,
+    place: LocalSet | BucketSet,
+    blocks: Blocks,
+    cluster: Cluster | None,
+    started: float,
 ) -> RunRecord:
     sources = find_sources(config, blocks, cluster)
     plan = make_plan(config, sources)
     num_bytes = _bytes_of_shards(config, blocks)
-    with needing(num_bytes), config.folder.claimed(plan.as_json()) as finished:
+    with needing(num_bytes), place.claimed(plan) as finished:
         if finished:
-            raise_faults(
-                str(config.out), folder_faults(config.out), "pass --overwrite to build it again"
-            )
-            _say(f"{config.out} is complete and was built with this configuration")
-            return read_run(config.out)
-        incomplete = _prepare(config.folder, plan)
+            record = place.finished()
+            _say(f"{place} is complete and was built with this configuration")
+            return record
+        place.prepare(plan)
         if part := config.array_part:
-            part.sign(incomplete / "receipts")
-        elif absent := never_seen(incomplete / "receipts"):
+            place.sign(part)
+        elif absent := never_seen(place.signatures()):
             _say(
-                f"{incomplete}: --part {', '.join(absent)} never worked here: not run, or on a "
-                "machine that does not share this folder"
+                f"{place.unfinished}: --part {', '.join(absent)} never worked here: not run, or "
+                "on a machine that does not share this folder"
             )
-        config.folder.look(num_bytes - folder_bytes(incomplete / "data"))
+        place.look(num_bytes)
         seconds = {"inputs": time.monotonic() - started}
         parts = _parts(config, sources)
-        folders = [incomplete, parts[0].place, config.input_folder]
+        folders = [*place.shared, parts[0].place]
         files = [sources.model.folder] if sources.model.folder else []
         with cluster.sharing(folders, files) if cluster else nullcontext() as engine:
             with _timed(seconds, "candidates"):
@@ -254,8 +279,11 @@ def _build(
                 texts = AllContexts(blocks)
                 check_candidates(Stored(*parts), texts, plan, config.allow_unchanged)
             with _timed(seconds, "writing"):
-                receipts = write_shards(blocks, plan, parts, incomplete, number, engine, part)
-        return _finish(config, blocks, plan, parts, receipts, incomplete, computed, seconds)
+                shards = place.shards(plan)
+                receipts = write_shards(blocks, plan, parts, shards, number, engine, part)
+        with place.finishing(plan, receipts) as folder:
+            record = _finish(config, blocks, plan, parts, receipts, folder, computed, seconds)
+    return record
 
 
 def read_input(config: BuildConfig) -> Blocks:
@@ -266,7 +294,7 @@ def read_input(config: BuildConfig) -> Blocks:
         limit_contexts=config.limit_contexts,
         copies=config.copies_per_example,
     )
-    return read_blocks(config.train, reading, config.input_folder)
+    return read_blocks(config.train, reading, config.place.input_folder)
 
 
 def find_sources(config: BuildConfig, blocks: Blocks, cluster: Cluster | None = None) -> Sources:
@@ -349,16 +377,6 @@ def make_plan(config: BuildConfig, sources: Sources) -> Plan:
     )
 
 
-def _prepare(folder: OutFolder, plan: Plan) -> Path:
-    """Make the working folder, or take over the one of an interrupted run."""
-    folder.prepare(plan.as_json())
-    assert plan.shards is not None  # else it is a manifest's
-    for place in sorted({Path(name).parent for name in shard_names(plan.shards.num_shards)}):
-        for name in ("data", "receipts"):
-            (folder.incomplete / name / place).mkdir(parents=True, exist_ok=True)
-    return folder.incomplete.absolute()
-
-
 def _bytes_of_shards(config: BuildConfig, blocks: Blocks) -> int:
     """Estimate what the shards will take."""
     share = BYTES_OF_A_CHARACTER * config.replace_probability / 0.4
@@ -380,19 +398,19 @@ def _finish(
     plan: Plan,
     parts: tuple[Parts, Parts | None],
     receipts: Sequence[Receipt],
-    incomplete: Path,
+    folder: Path,
     computed: int,
     seconds: dict[str, float],
 ) -> RunRecord:
-    """Write manifest, card and record, and give the folder its name."""
+    """Write manifest, card and record into a folder."""
     with _timed(seconds, "finishing"):
         manifest = make_manifest(plan, blocks.counts, receipts)
         check_copies(manifest, config.allow_unchanged)
-        write_atomic(incomplete / MANIFEST, to_json(manifest.as_json()))
+        write_atomic(folder / MANIFEST, to_json(manifest.as_json()))
         texts = make_examples(blocks.paragraphs(range(len(blocks))), Stored(*parts), plan)
-        write_atomic(incomplete / EXAMPLES, to_json({"texts": texts}))
-        (incomplete / PICTURE).unlink(missing_ok=True)  # drawn anew: a killed run's is not proven
-        write_card(incomplete, {**inherited(blocks.card), **config.input.facts()})
+        write_atomic(folder / EXAMPLES, to_json({"texts": texts}))
+        (folder / PICTURE).unlink(missing_ok=True)  # drawn anew: a killed run's is not proven
+        write_card(folder, {**inherited(blocks.card), **config.input.facts()})
     record = RunRecord(
         config={name: shown(value) for name, value in asdict(config).items()},
         versions=versions(),
@@ -401,10 +419,7 @@ def _finish(
         peak_memory_mib=_peak_memory_mib(),
         num_workers=config.num_workers or usable_cores(),
     )
-    write_atomic(incomplete / RUN, to_json(as_json(record)))
-    shutil.rmtree(incomplete / "receipts")  # killed after this, shards without one are made again
-    seal(incomplete)
-    config.folder.put_in_place()
+    write_atomic(folder / RUN, to_json(as_json(record)))
     return record
 
 
@@ -435,14 +450,14 @@ def _main(config: BuildConfig) -> None:
         record = build(config)
     except LeftToOthers as left:
         print(
-            f"{config.out}: part {config.share} has done its share of what was next. Still "
+            f"{config.place}: part {config.share} has done its share of what was next. Still "
             f"lacking: {left}. "
             "When the other parts are done, the same command does its share of what "
             "follows; without --part it does all that is left and finishes the set"
         )
         return
-    print(summary(read_manifest(config.out), record))
-    print(f"\n{config.out}: shards in data/, data card in README.md")
+    print(summary(config.place.manifest(), record))
+    print(f"\n{config.place}: shards in data/, data card in README.md")
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ import tyro
 from augment.base.command import run
 from augment.base.paragraphs import raise_faults, span_fault
 from augment.base.records import is_url, shown
-from augment.base.set_records import Manifest, Shard, read_manifest
+from augment.base.set_records import RUN, Manifest, Shard, read_manifest
 from augment.base.stored import CHECKSUMS, checksum_faults
 from augment.building.effect import effect
 from augment.remote.bucket import Bucket
@@ -81,7 +81,7 @@ def _check_remote(bucket: Bucket) -> dict[str, int]:
 def _remote_faults(bucket: Bucket, manifest: Manifest, sums: dict[str, str]) -> list[str]:
     """Compare the files of a set with what it says of them, but for its shards' content."""
     shards = {f"data/{shard.file}": shard.sha256 for shard in manifest.shards}
-    present = bucket.list().keys() - {CHECKSUMS}
+    present = bucket.list().keys() - {CHECKSUMS, *({RUN} - sums.keys())}
     faults = [f"{name}: in {CHECKSUMS} but missing" for name in sorted(sums.keys() - present)]
     faults += [f"{name}: not in {CHECKSUMS}" for name in sorted(present - sums.keys())]
     for name in sorted(shards.keys() | {name for name in sums if name.startswith("data/")}):

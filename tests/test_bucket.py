@@ -156,8 +156,39 @@ def test_somebody_elses_place_is_refused(made: Path, store: Any, tmp_path: Path)
         pushed(tmp_path / "other set")
 
 
-def test_a_build_goes_into_a_folder() -> None:
-    with pytest.raises(ValueError, match=r"s3:/bucket/set: .*put it elsewhere with augment\.push"):
+def building(*options: str) -> subprocess.Popen[str]:
+    sample = Path(__file__).parents[1] / "augment/embedded/sample-train-v2.0.json"
+    fixed = "--mlm none --glove embedded --limit-contexts 3 --num-shards 2 --copies-per-example 2"
+    return subprocess.Popen(
+        [sys.executable, "-m", "augment.build", str(sample), URL, *fixed.split(), *options],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def test_two_builds_into_one_place_at_once(made: Path, store: Any, tmp_path: Path) -> None:
+    """Each with two worker processes; the same set twice, then another into its place."""
+    both = [building("--num-workers", "2") for _ in range(2)]
+    said = [process.communicate(timeout=600)[0] for process in both]
+    assert [process.returncode for process in both] == [0, 0], said
+    store.get("bucket/sets/one", str(tmp_path / "fetched"), recursive=True)
+    assert digests(tmp_path / "fetched") == digests(made)
+    assert open_shards(URL).to_list() == open_shards(made).to_list()
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert SECRET not in "".join(said)
+    assert not any(SECRET.encode() in path.read_bytes() for path in files)
+    other = building("--num-workers", "1", "--seed", "1")
+    assert "seed: 0 there, 1 here" in other.communicate(timeout=600)[0]
+    assert other.returncode == 2
+
+
+def test_a_store_that_does_not_let_in_ends_the_build(store: Any, tmp_path: Path) -> None:
+    sample = Path(__file__).parents[1] / "augment/embedded/sample-train-v2.0.json"
+    with pytest.raises(FileNotFoundError, match="s3://none/set: no such bucket; make it first"):
+        build(BuildConfig(train=str(sample), out="s3://none/set", mlm="none", glove="embedded"))
+    assert not list((tmp_path / "cache").rglob("block-*"))
+    with pytest.raises(ValueError, match="a URL as a path; give it as a text"):
         BuildConfig(train="x", out=Path("s3://bucket/set"))
 
 

@@ -16,7 +16,7 @@ from augment.base.command import UsageError
 from augment.base.set_records import Receipt, Shard
 from augment.base.stored import CHECKSUMS, checksum_faults, proven, seal, set_aside, stored
 from augment.build import BuildConfig, build
-from augment.building.stages import read_receipt, write_receipt
+from augment.building.receipts import read_receipt, write_receipt
 from augment.fitting.glove_fit import fitted_to
 from augment.fitting.glove_model import GloveFit
 from augment.shards import open_shards

@@ -8,7 +8,7 @@ is named, set aside and made again.
 import os
 import shutil
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from uuid import uuid4
@@ -27,8 +27,14 @@ def seal(folder: Path) -> None:
     names = sorted(_files(folder))
     for name in names:
         fsync_file(folder / name)
-    lines = [f"{file_sha256(folder / name)}  {name}\n" for name in names]
-    write_atomic(folder / CHECKSUMS, "".join(lines))
+    write_atomic(
+        folder / CHECKSUMS, checksum_lines({name: file_sha256(folder / name) for name in names})
+    )
+
+
+def checksum_lines(hashes: Mapping[str, str]) -> str:
+    """Write the hash of every file by its name, as `sha256sum` does."""
+    return "".join(f"{hashes[name]}  {name}\n" for name in sorted(hashes))
 
 
 def read_checksums(folder: Path) -> dict[str, str]:

@@ -1,7 +1,5 @@
 """The two stages of a build: candidates of contexts, then shards. Both go on after a kill."""
 
-import hashlib
-import json
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -14,17 +12,17 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from augment.base.command import to_json, usable_cores
-from augment.base.commit import file_sha256, remove_leftovers, write_atomic
+from augment.base.command import usable_cores
+from augment.base.commit import remove_leftovers
 from augment.base.folders import ABANDONED_SECONDS
 from augment.base.models import check_accelerator, gpu_names
 from augment.base.paragraphs import Paragraph
 from augment.base.progress import bar, say_done
-from augment.base.records import as_json, processor
-from augment.base.set_records import Plan, Receipt, Shard
-from augment.base.toml_files import fill
+from augment.base.records import processor
+from augment.base.set_records import Plan, Receipt
 from augment.base.workers import Engine, run_tasks
 from augment.building.blocks import Blocks
+from augment.building.receipts import Shards, unmeasured
 from augment.building.sources import Model, Sources
 from augment.engines.array_job import ArrayPart, LeftToOthers
 from augment.shards import AugmentedParagraph, shard_names, write_shard
@@ -165,7 +163,7 @@ def write_shards(
     blocks: Blocks,
     plan: Plan,
     parts: tuple[Parts, Parts | None],
-    incomplete: Path,
+    shards: Shards,
     num_workers: int | None,
     engine: Engine | None = None,
     part: ArrayPart | None = None,
@@ -178,31 +176,29 @@ def write_shards(
     assert plan.shards is not None  # else it is a manifest's
     tasks: list[tuple[str, range] | None] = []
     names = shard_names(plan.shards.num_shards)
-    for index, name in enumerate(names):
-        place = plan.shards.paragraphs(index)
-        done = read_receipt(incomplete, name) is not None
-        tasks.append(None if done else (name, place))
+    for index, (name, done) in enumerate(zip(names, shards.receipts(names), strict=True)):
+        tasks.append(None if done else (name, plan.shards.paragraphs(index)))
     own = _own(tasks, part)
     devices = _devices(None, num_workers, len(own))
-    arguments = (incomplete, plan, blocks, *parts)
+    arguments = (shards, plan, blocks, *parts)
     written = run_tasks(own, set_up_shards, arguments, devices, engine)
     total = sum(len(task[1]) for task in own)
     with bar("shards", "context", total):
         list(written)
-    found = [read_receipt(incomplete, name) for name in names]
-    receipts = [receipt for receipt in found if receipt]
+    receipts = [receipt for receipt in shards.receipts(names) if receipt]
     left = len(names) - len(receipts)
     if part:
         raise LeftToOthers(f"{left} shards" if left else "the manifest")
     if left:
         raise RuntimeError(
-            f"{incomplete}: {left} of {len(names)} shards that were just written are not there"
+            f"{left} of {len(names)} shards that were just written are not there as they were "
+            "written; run the same command again"
         )
     return receipts
 
 
 def set_up_shards(
-    incomplete: Path,
+    shards: Shards,
     plan: Plan,
     blocks: Blocks,
     contexts: Parts,
@@ -216,22 +212,18 @@ def set_up_shards(
         name, places = task
         paragraphs = list(blocks.paragraphs(places))
         store = stored.candidates([paragraph.context for paragraph in paragraphs])
-        rows, counts, shares = augment_paragraphs(paragraphs, store, plan)
-        sizes: list[tuple[int, int]] = []
-        path = incomplete / "data" / name
-        write_atomic(path, lambda temporary: sizes.append(write_shard(temporary, rows)))
-        shard = Shard(
-            file=name, rows=sizes[0][0], bytes=path.stat().st_size, sha256=file_sha256(path)
-        )
-        write_receipt(
-            incomplete,
-            Receipt(
-                shard=shard,
-                bytes_in_memory=sizes[0][1],
+        augmented, counts, shares = augment_paragraphs(paragraphs, store, plan)
+
+        def write_at(path: Path) -> Receipt:
+            rows, bytes_in_memory = write_shard(path, augmented)
+            return Receipt(
+                shard=unmeasured(name, rows),
+                bytes_in_memory=bytes_in_memory,
                 counts=counts,
                 copies_by_share_replaced=tuple(shares),
-            ),
-        )
+            )
+
+        shards.add(name, write_at)
         return len(paragraphs)
 
     return write
@@ -268,25 +260,6 @@ def augment_paragraphs(
         say_done(1)
         augmented.append(AugmentedParagraph(paragraph, variants))
     return augmented, counts, shares
-
-
-def write_receipt(incomplete: Path, receipt: Receipt) -> None:
-    """Write a shard's receipt, with a checksum of itself: its counts go into the manifest."""
-    content = to_json(as_json(receipt)).encode()
-    path = incomplete / "receipts" / f"{receipt.shard.file}.json"
-    write_atomic(path, hashlib.sha256(content).hexdigest().encode() + b"\n" + content)
-
-
-def read_receipt(incomplete: Path, name: str) -> Receipt | None:
-    """Read a shard's receipt if it is whole, and the shard there is what it says."""
-    path, shard = incomplete / "receipts" / f"{name}.json", incomplete / "data" / name
-    if not path.is_file() or not shard.is_file():
-        return None
-    checksum, _, content = path.read_bytes().partition(b"\n")
-    if hashlib.sha256(content).hexdigest().encode() != checksum:
-        return None  # damaged: as good as none
-    receipt = fill(Receipt, json.loads(content), f"{path}: ")
-    return receipt if file_sha256(shard) == receipt.shard.sha256 else None
 
 
 def _own(tasks: Sequence[Work | None], part: ArrayPart | None) -> list[Work]:

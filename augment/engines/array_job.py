@@ -2,18 +2,17 @@
 
 import re
 import socket
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TypeVar
 
 from augment.base.command import UsageError
-from augment.base.commit import write_atomic
 
 Task = TypeVar("Task")
 
 NAME = "part-{}-of-{}"
-"""Of a file by which a part is known to have worked in a folder."""
+"""Of a file by which a part is known to have worked somewhere."""
+SIGNED = re.compile(NAME.format(r"\d+", r"\d+"))
 
 
 class LeftToOthers(Exception):
@@ -45,14 +44,15 @@ class ArrayPart:
         """Give this part's tasks of all that a stage ever has; None stands for one that is done."""
         return [task for task in tasks[self.number - 1 :: self.of] if task is not None]
 
-    def sign(self, folder: Path) -> None:
-        """Leave word that this part has worked here."""
-        write_atomic(folder / NAME.format(self.number, self.of), socket.gethostname())
+    @property
+    def signature(self) -> tuple[str, str]:
+        """Give name and content of a file that leaves word that this part has worked somewhere."""
+        return NAME.format(self.number, self.of), socket.gethostname()
 
 
-def never_seen(folder: Path) -> list[str]:
-    """Name the parts that left no word in a folder although another of as many did."""
-    signed = {path.name for path in folder.glob(NAME.format("*", "*"))}
+def never_seen(names: Iterable[str]) -> list[str]:
+    """Name the parts that left no word among some files although another of as many did."""
+    signed = {name for name in names if SIGNED.fullmatch(name)}
     numbers = {int(name.rpartition("-")[2]) for name in signed}
     return [
         f"{number}/{of}"

@@ -7,7 +7,7 @@ tried again a few times.
 import hashlib
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -25,6 +25,8 @@ PAUSE = 0.5
 """Seconds before the second try; each further one waits twice as long."""
 BLOCK = 8 << 20
 """Bytes that are read back at once."""
+AT_ONCE = 256
+"""Small files that are read together."""
 FINAL = (FileNotFoundError, PermissionError, NotImplementedError)
 """What trying again does not mend."""
 VERSIONS = (
@@ -56,23 +58,33 @@ class Bucket:
             return None
         return content
 
-    def has(self, name: str) -> bool:
-        """Tell whether a file is there; what may not be read, is not."""
-        try:
-            return self.read(name) is not None
-        except PermissionError:  # S3 says so of what is not there to one who may not list
-            return False
+    def read_all(self, names: Sequence[str]) -> dict[str, bytes]:
+        """Give the content of small files that are there, several at a time.
 
-    def put(self, name: str, path: Path) -> None:
-        """Write a file, and see that what the store has is what was sent.
+        Raises:
+            FileNotFoundError: one is not there.
+        """
+        found: dict[str, bytes] = {}
+        for start in range(0, len(names), AT_ONCE):
+            paths = {self._path(name): name for name in names[start : start + AT_ONCE]}
+
+            def read(paths: Mapping[str, str] = paths) -> dict[str, bytes]:
+                given = self._files.cat([*paths], on_error="raise")
+                return {name: given[path] for path, name in paths.items()}
+
+            found |= self._persist(names[start], read)
+        return found
+
+    def write(self, name: str, content: bytes) -> None:
+        """Write a small file, and see that what the store has is what was sent.
 
         Raises:
             OSError: the store does not take it, or keeps another content.
         """
 
         def write() -> None:
-            self._files.put_file(str(path), self._path(name))
-            if self._read_sha256(name) != file_sha256(path):
+            self._files.pipe_file(self._path(name), content)
+            if self._files.cat_file(self._path(name)) != content:
                 raise OSError("what was read back is not what was sent")
 
         self._persist(name, write)
@@ -97,6 +109,32 @@ class Bucket:
         if there is None:
             raise OSError(f"{self}/{name}: was written, and is not there")
         return there
+
+    def remove(self, name: str) -> None:
+        """Delete a file, if it is there."""
+        with suppress(FileNotFoundError):
+            self._persist(name, lambda: self._files.rm_file(self._path(name)))
+
+    def has(self, name: str) -> bool:
+        """Tell whether a file is there; what may not be read, is not."""
+        try:
+            return self.read(name) is not None
+        except PermissionError:  # S3 says so of what is not there to one who may not list
+            return False
+
+    def put(self, name: str, path: Path) -> None:
+        """Write a file, and see that what the store has is what was sent.
+
+        Raises:
+            OSError: the store does not take it, or keeps another content.
+        """
+
+        def write() -> None:
+            self._files.put_file(str(path), self._path(name))
+            if self._read_sha256(name) != file_sha256(path):
+                raise OSError("what was read back is not what was sent")
+
+        self._persist(name, write)
 
     def fetch(self, name: str, path: Path, sha256: str) -> None:
         """Copy a file to this machine; its hash is the given one, or it is not there.
@@ -158,12 +196,12 @@ class Bucket:
         """Tell whether nothing is there."""
         return not self.list()
 
-    def list(self) -> dict[str, str]:
-        """Name everything that is there, each with its version, "" if the store does not say."""
+    def list(self, folder: str = "") -> dict[str, str]:
+        """Name all files in a folder, each with its version, "" if the store does not say."""
 
         def look() -> dict[str, str]:
             self._files.invalidate_cache()
-            root = self._path("")
+            root = self._path(folder)
             found = self._files.find(root, detail=True)
             return {
                 name.removeprefix(root).lstrip("/"): version_of(info)
@@ -171,7 +209,16 @@ class Bucket:
                 if name.rstrip("/") != root  # what some tools leave to mark a folder
             }
 
-        return self._persist("", look)
+        return self._persist(folder, look)
+
+    def version(self, name: str) -> str:
+        """Give the version of a file that was just written, "" if the store does not say."""
+
+        def look() -> str:
+            self._files.invalidate_cache()
+            return version_of(self._files.info(self._path(name)))
+
+        return self._persist(name, look)
 
     def sha256(self, name: str) -> str | None:
         """Hash what the store gives under a name; None if it has nothing."""
@@ -179,6 +226,10 @@ class Bucket:
             return self._persist(name, lambda: self._read_sha256(name))
         except FileNotFoundError:
             return None
+
+    def __reduce__(self) -> tuple[type["Bucket"], tuple[str]]:
+        """Travel to other processes without what is open."""
+        return Bucket, (self.url,)
 
     @property
     def _files(self) -> Any:

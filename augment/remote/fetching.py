@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from augment.base.commit import file_sha256
 from augment.base.records import default_cache, is_url, split_urls
-from augment.base.set_records import MANIFEST, Manifest
+from augment.base.set_records import MANIFEST, RUN, Manifest
 from augment.base.stored import CHECKSUMS, parse_checksums, stored
 from augment.base.toml_files import fill
 from augment.remote.bucket import Bucket
@@ -63,6 +63,8 @@ def fetched_set(bucket: Bucket) -> Path:
         for name, sha256 in sums.items():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             bucket.fetch(name, folder / name, sha256)
+        if RUN not in sums and (run := bucket.read(RUN)) is not None:  # of a set built there
+            (folder / RUN).write_bytes(run)
 
     key = hashlib.sha256(manifest).hexdigest()[:16]
     return stored(default_cache() / f"set-{key}" / last_name(bucket.url), fetch)

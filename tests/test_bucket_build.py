@@ -1,0 +1,247 @@
+"""A build into a bucket: stopped between any two writes, it goes on; two at once agree."""
+
+import os
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import pytest
+
+from augment.base.command import UsageError
+from augment.base.set_records import read_run
+from augment.build import BuildConfig, build
+from augment.building import stages
+from augment.building.bucket_set import BucketSet
+from augment.cards import data_card
+from augment.check import check
+from augment.engines.array_job import LeftToOthers
+from augment.remote.bucket import Bucket
+from augment.remote.fetching import at_hand
+from augment.shards import open_shards
+from tests.test_build import digests
+
+URL = "memory://sets/one"
+TRIES = int(os.environ.get("TWENTYFOLD_TRIES", "2"))
+"""Of two builds at once; `TWENTYFOLD_TRIES=20 python -m pytest tests/test_bucket_build.py`."""
+WRITES = ("pipe_file", "put_file", "rm_file")
+
+
+def empty_store() -> None:
+    files = fsspec.filesystem("memory")
+    files.store.clear()
+    files.pseudo_dirs[:] = [""]
+
+
+@pytest.fixture(autouse=True)
+def fresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Begin with an empty store and an empty cache; a picture would take most of the time."""
+    empty_store()
+    monkeypatch.setenv("TWENTYFOLD_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("augment.remote.bucket.PAUSE", 0.0)
+    monkeypatch.setattr(data_card, "draw_set", lambda manifest: "<svg/>")
+
+
+@pytest.fixture
+def config(train: Path, glove_file: Path, tmp_path: Path) -> BuildConfig:
+    return BuildConfig(
+        train=str(train),
+        out=URL,
+        candidates=tmp_path / "candidates",
+        mlm="none",
+        glove=str(glove_file),
+        num_workers=1,
+        num_shards=3,
+        copies_per_example=3,
+    )
+
+
+@pytest.fixture
+def made(config: BuildConfig, tmp_path: Path) -> Path:
+    build(replace(config, out=tmp_path / "made"))
+    return tmp_path / "made"
+
+
+def fetched(folder: Path) -> dict[str, str]:
+    fsspec.filesystem("memory").get("sets/one", str(folder), recursive=True)
+    return digests(folder)
+
+
+def counted(patch: pytest.MonkeyPatch, act: Callable[[int], None]) -> list[str]:
+    """Call `act` with its number before each request that writes; give their names."""
+    files, seen = type(fsspec.filesystem("memory")), list[str]()
+    for kind in WRITES:
+        method = getattr(files, kind)
+
+        def disturbed(
+            self: Any, *arguments: Any, method: Any = method, kind: str = kind, **options: Any
+        ) -> Any:
+            act(len(seen))
+            seen.append(kind)
+            return method(self, *arguments, **options)
+
+        patch.setattr(files, kind, disturbed)
+    return seen
+
+
+def test_the_bytes_are_those_of_a_local_build(
+    config: BuildConfig, made: Path, tmp_path: Path, capsys: Any
+) -> None:
+    record = build(config)
+    assert fetched(tmp_path / "fetched") == digests(made)
+    assert open_shards(URL).to_list() == open_shards(made).to_list()
+    assert build(config) == record
+    assert f"{URL} is complete" in capsys.readouterr().err
+    assert check(URL) == check(made)
+    assert read_run(at_hand(URL)) == record
+    assert not list((tmp_path / "cache" / "builds").iterdir())
+
+
+def test_stopped_before_any_write_it_goes_on(
+    config: BuildConfig, made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = digests(made)
+    with monkeypatch.context() as patch:
+        writes = counted(patch, lambda number: None)
+        build(config)
+    assert len(writes) > 15
+    rows = open_shards(URL).num_rows
+    for stop in range(len(writes)):
+        empty_store()
+
+        def cut(number: int, stop: int = stop) -> None:
+            if number >= stop:
+                raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            counted(patch, cut)
+            with pytest.raises(KeyboardInterrupt):
+                build(config)
+        if writes[stop] == "rm_file":  # of receipts, when all is there
+            assert open_shards(URL).num_rows == rows
+        else:
+            with pytest.raises(FileNotFoundError, match="not a finished set"):
+                open_shards(URL)
+        with monkeypatch.context() as patch:
+            again = counted(patch, lambda number: None)
+            build(config)
+        rest = writes[stop:].count("pipe_file")
+        assert again.count("pipe_file") == rest, "a shard with its receipt is not made again"
+        assert fetched(tmp_path / f"{stop}") == wanted
+
+
+def test_another_plan_is_refused(config: BuildConfig, made: Path, tmp_path: Path) -> None:
+    build(config)
+    with pytest.raises(UsageError, match=r"another configuration.*delete(.|\n)*seed: 0 there, 1"):
+        build(replace(config, seed=1))
+    assert fetched(tmp_path / "fetched") == digests(made)
+    with pytest.raises(ValueError, match="--overwrite: replaces nothing in a bucket"):
+        replace(config, overwrite=True)
+    empty_store()
+    Bucket(URL).write("README.md", b"mine")
+    with pytest.raises(UsageError, match="holds something else than a set"):
+        build(config)
+    assert Bucket(URL).read("README.md") == b"mine"
+
+
+def test_a_plan_that_changes_meanwhile_stops_the_build(
+    config: BuildConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a store that cannot create on condition: the later plan wins."""
+    put = Bucket.put
+
+    def disturbed(bucket: Bucket, name: str, path: Path) -> None:
+        put(bucket, name, path)
+        bucket.write("plan.json", b'{"seed": 7}')
+
+    monkeypatch.setattr(Bucket, "put", disturbed)
+    with pytest.raises(UsageError, match="seed: 7 there, 0 here"):
+        build(config)
+    assert Bucket(URL).read("manifest.json") is None
+    assert not Bucket(URL).list("receipts")
+
+
+def test_a_shard_that_changed_since_its_receipt_is_made_again(
+    config: BuildConfig, made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(BucketSet, "finishing", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            build(config)
+    Bucket(URL).write("data/train-00001-of-00003.arrow", b"another's")
+    build(config)
+    assert fetched(tmp_path / "fetched") == digests(made)
+
+
+def test_a_failure_before_the_first_shard_leaves_nothing(
+    config: BuildConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: Any) -> None:
+        raise ValueError("no candidates")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("augment.build.check_candidates", refused)
+        with pytest.raises(ValueError, match="no candidates"):
+            build(config)
+    assert Bucket(URL).is_empty()
+    build(replace(config, seed=1))
+
+
+def test_parts_share_a_bucket(config: BuildConfig, made: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="--part: needs --candidates"):
+        replace(config, share="1/2", candidates=None)
+    for _ in range(2):
+        for share in ("1/2", "2/2"):
+            with pytest.raises(LeftToOthers):
+                build(replace(config, share=share))
+    assert len(Bucket(URL).list("data")) == 3
+    build(config)
+    assert fetched(tmp_path / "fetched") == digests(made)
+
+
+def at_once(*configs: BuildConfig) -> list[object]:
+    """Build in threads; give what each ends with."""
+    ends: list[object] = [None] * len(configs)
+
+    def run(number: int) -> None:
+        try:
+            ends[number] = build(configs[number])
+        except Exception as error:
+            ends[number] = error
+
+    threads = [threading.Thread(target=run, args=(number,)) for number in range(len(configs))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=300)
+    return ends
+
+
+@pytest.mark.parametrize("attempt", range(TRIES))
+def test_two_at_once(config: BuildConfig, made: Path, tmp_path: Path, attempt: int) -> None:
+    ends = at_once(config, config)
+    assert [type(end).__name__ for end in ends] == ["RunRecord"] * 2, ends
+    assert fetched(tmp_path / "same") == digests(made)
+    empty_store()
+    ends = at_once(config, replace(config, seed=1))
+    assert sorted(type(end).__name__ for end in ends) == ["RunRecord", "UsageError"], ends
+    assert open_shards(URL).num_rows == open_shards(made).num_rows
+
+
+def test_who_is_overtaken_says_so(
+    config: BuildConfig, made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    compute = stages.compute_candidates
+
+    def overtaken(*arguments: Any) -> int:
+        patch.undo()
+        build(config)
+        return compute(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("augment.build.compute_candidates", overtaken)
+        build(config)
+    assert f"{URL}: was finished by the same build elsewhere" in capsys.readouterr().err
+    assert fetched(tmp_path / "fetched") == digests(made)
