@@ -102,8 +102,9 @@ class Bucket:
             return there
         with suppress(Exception):  # it is there by now, or the store knows no conditions
             self._files.pipe_file(self._path(name), content, mode="create")
-        if (there := self.read(name)) is not None:
-            return there
+        with suppress(OSError):  # it came there damaged: written again, or it says what is wrong
+            if (there := self.read(name)) is not None:
+                return there
         self._persist(name, lambda: self._files.pipe_file(self._path(name), content))
         there = self.read(name)
         if there is None:
@@ -221,10 +222,15 @@ class Bucket:
         return self._persist(name, look)
 
     def sha256(self, name: str) -> str | None:
-        """Hash what the store gives under a name; None if it has nothing."""
+        """Hash what the store gives under a name; None if it has nothing that can be read.
+
+        A store may keep what it does not give: its own checksum does not fit.
+        """
         try:
             return self._persist(name, lambda: self._read_sha256(name))
-        except FileNotFoundError:
+        except PermissionError:
+            raise
+        except OSError:
             return None
 
     def __reduce__(self) -> tuple[type["Bucket"], tuple[str]]:

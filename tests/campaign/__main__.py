@@ -17,7 +17,7 @@ from typing import Literal
 
 import tyro
 
-from tests.campaign import damage, full_disk, fuzz, kills, others
+from tests.campaign import damage, full_disk, fuzz, kills, others, store
 from tests.campaign.scene import Case, Scene
 
 RIGHT = {
@@ -27,6 +27,8 @@ RIGHT = {
     fuzz.ACCEPTED,
     fuzz.REFUSED,
     others.UNTOUCHED,
+    store.SAME,
+    store.NAMED,
 }
 PARTS: dict[str, tuple[int, Callable[[Scene, range, int], Iterator[Case]]]] = {
     "damage": (600, damage.cases),
@@ -34,6 +36,7 @@ PARTS: dict[str, tuple[int, Callable[[Scene, range, int], Iterator[Case]]]] = {
     "disk": (150, full_disk.cases),
     "fuzz": (1500, fuzz.cases),
     "others": (30, others.cases),
+    "store": (200, store.cases),
 }
 """How many cases a whole campaign has."""
 
@@ -42,7 +45,7 @@ PARTS: dict[str, tuple[int, Callable[[Scene, range, int], Iterator[Case]]]] = {
 class CampaignConfig:
     """Faults at random, the same for the same seed."""
 
-    only: Literal["all", "damage", "kills", "disk", "fuzz", "others"] = "all"
+    only: Literal["all", "damage", "kills", "disk", "fuzz", "others", "store"] = "all"
     """One part."""
     start: int = 0
     """Number of the first case."""
