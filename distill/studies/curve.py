@@ -108,14 +108,17 @@ def _rate(trials: Sequence[Record]) -> str:
 
 def _labels(folder: Path, records: Sequence[Record]) -> str:
     """Write what readers are worth that were taught by labels alone."""
-    by_rows = {record["arm"]["taught_by"]: record for record in records}
+    found = {record["arm"]["taught_by"]: record for record in records}
+    by_rows = {n: found[n] for n in (ORIGINALS, "copies", "agreeing copies") if n in found}
     f1 = {name: read_rows(folder, record)["f1"][0] for name, record in by_rows.items()}
     lines = [
         [
             name,
             f"{record['training'][0]['windows']['rows']:,}",
             f"{record['dev']['f1']:.2f}",
-            shown(lead(f1[ORIGINALS], f1[name]), scale=100) if ORIGINALS in f1 else "",
+            shown(lead(f1[ORIGINALS], f1[name]), scale=100)
+            if ORIGINALS in f1 and name != ORIGINALS
+            else "",
         ]
         for name, record in by_rows.items()
     ]
