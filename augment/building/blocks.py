@@ -21,7 +21,7 @@ import numpy as np
 import pyarrow as pa
 
 from augment.base.command import to_json
-from augment.base.commit import file_sha256
+from augment.base.commit import file_sha256, fsync_folder
 from augment.base.paragraphs import Answer, Paragraph, Question
 from augment.base.records import as_json
 from augment.base.stored import stored
@@ -93,6 +93,7 @@ class Blocks:
                 if path == self.folder:
                     shutil.rmtree(old, ignore_errors=True)
                     path = path.rename(old)  # so that a kill leaves none that seems damaged
+                    fsync_folder(place)
                 shutil.rmtree(path)
         for mark in [*place.glob(".shared.*.tmp")]:  # of a cluster whose driver was killed
             mark.unlink(missing_ok=True)
