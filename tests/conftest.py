@@ -6,7 +6,7 @@ import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # small models: threads would wait for each other
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -49,6 +49,19 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip("needs ../shared with the real data and models")
     return SHARED
+
+
+@pytest.fixture
+def memory_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """Give fsspec's store in memory, empty, beside an empty cache; nothing waits in it."""
+    fsspec = pytest.importorskip("fsspec")
+    monkeypatch.setenv("TWENTYFOLD_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("augment.remote.bucket.PAUSE", 0.0)
+    monkeypatch.setattr("augment.remote.placing.SETTLING", 0.0)
+    files = fsspec.filesystem("memory")
+    files.store.clear()
+    yield files
+    files.store.clear()
 
 
 @pytest.fixture

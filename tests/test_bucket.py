@@ -2,10 +2,8 @@
 
 import os
 import shutil
-import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +17,7 @@ from augment.remote.bucket import Bucket
 from augment.shards import open_shards
 from augment.squad import read_squad
 from distill.rows.features import find_source
+from tests.s3_server import s3_server
 from tests.test_build import digests
 
 pytestmark = pytest.mark.slow
@@ -31,30 +30,10 @@ def store() -> Iterator[Any]:
     """Start moto's server with an empty bucket; give fsspec's view of it."""
     pytest.importorskip("moto.server")
     s3fs = pytest.importorskip("s3fs")
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    server = subprocess.Popen(
-        [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
-        patch.setenv("AWS_ACCESS_KEY_ID", "key")
-        patch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
-        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-        try:
-            for _ in range(600):
-                with socket.socket() as probe:
-                    if not probe.connect_ex(("127.0.0.1", port)):
-                        break
-                time.sleep(0.1)
-            files = s3fs.S3FileSystem(skip_instance_cache=True, use_listings_cache=False)
-            files.mkdir("bucket")
-            yield files
-        finally:
-            server.kill()
-            server.wait(timeout=60)
+    with s3_server(SECRET):
+        files = s3fs.S3FileSystem(skip_instance_cache=True, use_listings_cache=False)
+        files.mkdir("bucket")
+        yield files
 
 
 @pytest.fixture(scope="module")
@@ -140,7 +119,7 @@ def test_what_is_damaged_there_is_named(made: Path, store: Any) -> None:
 
 def test_somebody_elses_place_is_refused(made: Path, store: Any, tmp_path: Path) -> None:
     store.pipe_file("bucket/sets/one/README.md", b"mine")
-    with pytest.raises(UsageError, match="holds something else than this set"):
+    with pytest.raises(UsageError, match="holds something else than a set"):
         pushed(made)
     assert store.cat_file("bucket/sets/one/README.md") == b"mine"
     store.rm("bucket/sets", recursive=True)
@@ -152,7 +131,7 @@ def test_somebody_elses_place_is_refused(made: Path, store: Any, tmp_path: Path)
             train=str(made), out=tmp_path / "other set", mlm="none", glove="embedded", num_workers=1
         )
     )
-    with pytest.raises(UsageError, match="holds something else than this set"):
+    with pytest.raises(UsageError, match="made with another configuration"):
         pushed(tmp_path / "other set")
 
 

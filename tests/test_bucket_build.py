@@ -175,6 +175,39 @@ def test_a_shard_that_changed_since_its_receipt_is_made_again(
     assert fetched(tmp_path / "fetched") == digests(made)
 
 
+def test_a_receipt_that_the_store_does_not_give_is_made_again(
+    config: BuildConfig, made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As S3's clients do where the store's checksum of a file does not fit."""
+    with monkeypatch.context() as patch:
+        patch.setattr(BucketSet, "finishing", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            build(config)
+    files = type(fsspec.filesystem("memory"))
+    bad = [
+        name for name in fsspec.filesystem("memory").find("sets/one/receipts") if "00001" in name
+    ]
+    assert len(bad) == 1
+    opened, piped = files._open, files.pipe_file
+
+    def refuse(self: Any, path: str, mode: str = "rb", **options: Any) -> Any:
+        if mode == "rb" and path in bad:
+            raise OSError("checksum does not fit")
+        return opened(self, path, mode, **options)
+
+    def mend(self: Any, path: str, *arguments: Any, **options: Any) -> None:
+        bad[:] = [name for name in bad if name.lstrip("/") != path.lstrip("/")]
+        piped(self, path, *arguments, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "_open", refuse)
+        patch.setattr(files, "cat_file", lambda self, path, **_: self.open(path).read())
+        patch.setattr(files, "pipe_file", mend)
+        build(config)
+    assert not bad
+    assert fetched(tmp_path / "fetched") == digests(made)
+
+
 def test_a_failure_before_the_first_shard_leaves_nothing(
     config: BuildConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:

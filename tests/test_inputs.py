@@ -240,6 +240,16 @@ def test_a_column_called_data_is_not_the_list_of_articles(tmp_path: Path, right:
     assert list(asked(read_squad(path))) == right
 
 
+def test_one_object_a_line(tmp_path: Path) -> None:
+    """Neither two on the first line nor a first one over several lines."""
+    path = tmp_path / "train.jsonl"
+    first, *rest = in_lines(ROWS).splitlines()
+    for text in (first + " " + "\n".join(rest), first.replace(",", ",\n", 1) + "\n" + rest[0]):
+        path.write_text(text)
+        with pytest.raises(ValueError, match=r"train\.jsonl: not valid JSON: Extra data: line "):
+            read_squad(path)
+
+
 def test_copies_of_an_exported_set_are_left_out(tmp_path: Path, right: Any) -> None:
     path = tmp_path / "rows.jsonl"
     rows = [{**r, "id": f"{r['id']}{n}", "copy_index": n} for r in ROWS for n in range(2)]

@@ -3,7 +3,7 @@
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
 from shutil import copytree
@@ -23,14 +23,8 @@ Made = Callable[..., Path]
 
 
 @pytest.fixture(autouse=True)
-def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    monkeypatch.setenv("TWENTYFOLD_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr("augment.remote.bucket.PAUSE", 0.0)
-    monkeypatch.setattr("augment.remote.placing.SETTLING", 0.0)
-    files = fsspec.filesystem("memory")
-    files.store.clear()
-    yield files
-    files.store.clear()
+def store(memory_store: Any) -> Any:
+    return memory_store
 
 
 @pytest.fixture
@@ -133,7 +127,7 @@ def test_two_at_once(
             try:
                 pushed(folders[index])
             except UsageError as error:
-                refused += [index] * ("holds something else than this set" in str(error))
+                refused += [index] * ("made with another configuration" in str(error))
 
         threads = [threading.Thread(target=work, args=(index,)) for index in range(2)]
         for thread in threads:

@@ -39,7 +39,7 @@ def test_moves_by_parts_and_ends_full(monkeypatch):
 
 def test_a_failure_leaves_the_bar_where_it_is():
     shown = Terminal()
-    watch(float)  # whatever another test has left
+    watch(float)  # two builds in threads of another test may have left theirs
     with pytest.raises(KeyError), redirect_stderr(shown), bar("reading", "context", 4):
         say_done({}["nothing"])
     assert "0/4 [" in shown.getvalue()

@@ -4,7 +4,6 @@ import gzip
 import json
 import os
 import threading
-from collections.abc import Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -31,15 +30,8 @@ fsspec = pytest.importorskip("fsspec")
 
 
 @pytest.fixture(autouse=True)
-def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """Give a store in memory, empty, and an empty cache."""
-    monkeypatch.setenv("TWENTYFOLD_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr("augment.remote.bucket.PAUSE", 0.0)
-    monkeypatch.setattr("augment.remote.placing.SETTLING", 0.0)
-    files = fsspec.filesystem("memory")
-    files.store.clear()
-    yield files
-    files.store.clear()
+def store(memory_store: Any) -> Any:
+    return memory_store
 
 
 @pytest.fixture

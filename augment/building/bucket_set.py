@@ -19,7 +19,7 @@ from augment.base.command import UsageError, to_json
 from augment.base.commit import file_sha256
 from augment.base.folders import PLAN, claimed, empty
 from augment.base.paragraphs import raise_faults
-from augment.base.records import default_cache, differences
+from augment.base.records import default_cache
 from augment.base.set_records import (
     MANIFEST,
     RUN,
@@ -35,6 +35,7 @@ from augment.building.receipts import DATA, RECEIPTS, WriteShard, described, pac
 from augment.engines.array_job import ArrayPart
 from augment.remote.bucket import Bucket
 from augment.remote.fetching import read_marks, remote_manifest
+from augment.remote.placing import keep_plan
 from augment.remote.urls import last_name
 
 
@@ -65,13 +66,28 @@ class BucketShards:
         listed, shards = self.bucket.list(self.folder), self.bucket.list(DATA)
         present = [name for name in names if f"{name}.json" in listed and name in shards]
         try:
-            packed = self.bucket.read_all([self._receipt(name) for name in present])
+            packed = self._packed([self._receipt(name) for name in present])
         except FileNotFoundError:  # deleted a moment ago
             packed, present = {}, []
         found = {name: self._valid(packed[self._receipt(name)], shards[name]) for name in present}
         if len(present) < len(names) and self.bucket.read(MANIFEST) is not None:
             raise FinishedByOthers
         return [found.get(name) for name in names]
+
+    def _packed(self, paths: Sequence[str]) -> dict[str, bytes]:
+        """Read receipts; nothing of one that the store keeps and does not give, as a damaged one.
+
+        Raises:
+            FileNotFoundError: one is not there.
+        """
+        try:
+            return self.bucket.read_all(paths)
+        except (FileNotFoundError, PermissionError):
+            raise
+        except OSError:
+            self.bucket.list(self.folder)  # or the store is away, and says so
+            given = [path for path in paths if self.bucket.sha256(path)]
+            return dict.fromkeys(paths, b"") | self.bucket.read_all(given)
 
     def _receipt(self, name: str) -> str:
         return f"{self.folder}/{name}.json"
@@ -100,28 +116,9 @@ class BucketShards:
             self.bucket.put(f"{DATA}/{name}", path)
         finally:
             path.unlink(missing_ok=True)
-        version = self.bucket.version(f"{DATA}/{name}")
-        self.check_plan()
+        _, version = self.bucket.describe(f"{DATA}/{name}")
+        keep_plan(self.bucket, self.plan)
         self.bucket.write(self._receipt(name), pack({**vars(receipt), "version": version}))
-
-    def check_plan(self) -> None:
-        """See that the plan there is ours; put it there if there is none.
-
-        Raises:
-            UsageError: it is another one.
-        """
-        there = self.bucket.write_once(PLAN, self.plan)
-        if there == self.plan:
-            return
-        try:
-            changed = differences(json.loads(there), json.loads(self.plan))
-        except (ValueError, AttributeError):
-            changed = [f"{PLAN} is damaged"]
-        listed = "\n  ".join(changed or [f"{PLAN} is written in another way"])
-        raise UsageError(
-            f"{self.bucket}: made with another configuration; choose another OUT, or delete what "
-            f"is there:\n  {listed}"
-        )
 
 
 @dataclass(frozen=True)
@@ -186,9 +183,9 @@ class BucketSet:
         if not begun and not self.bucket.is_empty():
             begun = self.bucket.read(PLAN) is not None  # another has put it there just now
             if not begun:
-                raise UsageError(f"{self}: holds something else than a set; choose another OUT")
+                raise UsageError(f"{self}: holds something else than a set; choose another place")
         if begun:
-            shards.check_plan()
+            keep_plan(self.bucket, shards.plan)
         try:
             yield begun and self.bucket.read(MANIFEST) is not None
         except Exception:
@@ -209,7 +206,7 @@ class BucketSet:
 
     def prepare(self, plan: Plan) -> None:
         """Put the plan there."""
-        self.shards(plan).check_plan()
+        keep_plan(self.bucket, self.shards(plan).plan)
 
     def sign(self, part: ArrayPart) -> None:
         """Leave word that a part has worked here."""
@@ -243,7 +240,7 @@ class BucketSet:
             if self.bucket.read(MANIFEST) is None:
                 for name in (*(n for n in names if n not in (PLAN, MANIFEST)), CHECKSUMS):
                     self.bucket.put(name, folder / name)
-                shards.check_plan()
+                keep_plan(self.bucket, shards.plan)
                 self.bucket.put(MANIFEST, folder / MANIFEST)
             self._forget_receipts()
         finally:

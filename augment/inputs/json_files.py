@@ -58,6 +58,7 @@ def read_items(path: Path) -> Iterator[Any]:
 def _items_of_object(text: "_Text") -> Iterator[Any]:
     found: dict[str, Any] = {}
     is_squad = False
+    begun = text.line
     for key in text.keys():
         if key in found:
             raise text.fault(f"key {key!r} occurs twice in one object", placed=False)
@@ -69,7 +70,10 @@ def _items_of_object(text: "_Text") -> Iterator[Any]:
             found[key] = text.value()
     if is_squad:
         return
+    ended = text.line
     if text.peek():
+        if not begun == ended < text.line:  # one object a line
+            raise text.fault("Extra data")
         yield found
         yield from text.lines()
     elif found.keys() & OF_ONE:
@@ -88,6 +92,11 @@ class _Text:
         self._text, self._at, self._ended = "", 0, False
         self._head = b""
         self._bytes = self._characters = self._lines = self._column = 0  # of what was let go
+
+    @property
+    def line(self) -> int:
+        """Number the line that is read, from 0."""
+        return self._lines + self._text.count("\n", 0, self._at)
 
     def peek(self) -> str:
         """Skip blanks; give the next character, empty at the end."""

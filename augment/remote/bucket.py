@@ -177,8 +177,8 @@ class Bucket:
 
         self._get("", path, compare)
 
-    def describe(self) -> tuple[int | None, str]:
-        """Give size and version of the file that this URL names; "" if the store does not say.
+    def describe(self, name: str = "") -> tuple[int | None, str]:
+        """Give size and version of a file, of the one that this URL names; "" if it is not said.
 
         Raises:
             FileNotFoundError: no such file.
@@ -186,12 +186,12 @@ class Bucket:
 
         def look() -> tuple[int | None, str]:
             self._files.invalidate_cache()
-            info = self._files.info(self._path(""))
+            info = self._files.info(self._path(name))
             if info.get("type", "file") != "file":
                 raise FileNotFoundError("neither a finished set nor a file")
             return info.get("size"), version_of(info)
 
-        return self._persist("", look)
+        return self._persist(name, look)
 
     def is_empty(self) -> bool:
         """Tell whether nothing is there."""
@@ -211,15 +211,6 @@ class Bucket:
             }
 
         return self._persist(folder, look)
-
-    def version(self, name: str) -> str:
-        """Give the version of a file that was just written, "" if the store does not say."""
-
-        def look() -> str:
-            self._files.invalidate_cache()
-            return version_of(self._files.info(self._path(name)))
-
-        return self._persist(name, look)
 
     def sha256(self, name: str) -> str | None:
         """Hash what the store gives under a name; None if it has nothing that can be read.

@@ -4,6 +4,7 @@ A set is there if and only if its manifest is. Whoever puts the same set at the 
 same shards; of what may differ, the record of a run and the card, the files of one stay.
 """
 
+import json
 import random
 import sys
 import time
@@ -13,6 +14,7 @@ from pathlib import Path
 from augment.base.command import UsageError
 from augment.base.commit import file_sha256
 from augment.base.folders import PLAN
+from augment.base.records import differences
 from augment.base.set_records import MANIFEST
 from augment.base.stored import CHECKSUMS, parse_checksums
 from augment.remote.bucket import Bucket
@@ -50,14 +52,14 @@ def put_set(folder: Path, names: Sequence[str], url: str) -> str:
     known: dict[str, tuple[str, str | None]] = {}
     for attempt in range(ROUNDS):
         if _agrees(bucket, ours, known):
-            refuse_other_plan(bucket, plan)
+            keep_plan(bucket, plan)
             return f"{bucket}: " + (f"{len(names)} files" if attempt else "complete already")
         if attempt > 1:  # others write here: let one of us be last
             time.sleep(random.uniform(0, SETTLING * attempt))
             if _agrees(bucket, ours, known):
                 continue
         for name in order:
-            refuse_other_plan(bucket, plan)
+            keep_plan(bucket, plan)
             if bucket.sha256(name) != ours[name]:
                 bucket.put(name, folder / name)
                 print(f"{bucket}/{name}", file=sys.stderr)
@@ -70,27 +72,32 @@ def claim(bucket: Bucket, plan: bytes) -> None:
     Raises:
         UsageError: something else is there, or somebody began with another plan.
     """
-    there = bucket.read(PLAN)
-    if there is None:
-        if not bucket.is_empty():
-            raise UsageError(_other(bucket))
+    if bucket.read(PLAN) is None:
+        if not bucket.is_empty() and bucket.read(PLAN) is None:  # or another put it there just now
+            raise UsageError(f"{bucket}: holds something else than a set; choose another place")
         bucket.write_once(PLAN, plan)
         time.sleep(SETTLING)
-    refuse_other_plan(bucket, plan)
+    keep_plan(bucket, plan)
 
 
-def refuse_other_plan(bucket: Bucket, plan: bytes) -> None:
-    """See that what is begun in a place is still one's own set.
+def keep_plan(bucket: Bucket, plan: bytes) -> None:
+    """See that the plan in a place is one's own; put it there if there is none.
 
     Raises:
-        UsageError: it has another plan.
+        UsageError: it is another one, with what differs.
     """
-    if bucket.read(PLAN) != plan:
-        raise UsageError(_other(bucket))
-
-
-def _other(bucket: Bucket) -> str:
-    return f"{bucket}: holds something else than this set; choose another place"
+    there = bucket.write_once(PLAN, plan)
+    if there == plan:
+        return
+    try:
+        changed = differences(json.loads(there), json.loads(plan))
+    except (ValueError, AttributeError):
+        changed = [f"{PLAN} is damaged"]
+    listed = "\n  ".join(changed or [f"{PLAN} is written in another way"])
+    raise UsageError(
+        f"{bucket}: made with another configuration; choose another place, or delete what is "
+        f"there:\n  {listed}"
+    )
 
 
 def _agrees(bucket: Bucket, ours: dict[str, str], known: dict[str, tuple[str, str | None]]) -> bool:
