@@ -54,6 +54,7 @@ from augment.engines.array_job import ArrayPart, LeftToOthers, never_seen
 from augment.engines.cluster import Cluster
 from augment.engines.options import LOCAL, EngineOptions
 from augment.remote.bucket import Bucket
+from augment.remote.storage_options import AS_CONFIGURED, StorageOptions
 from augment.squad import TRAIN_PART, OnBadAnswer, Part
 from augment.variants.masking import MaskingRule
 from augment.variants.parts import Parts
@@ -135,6 +136,8 @@ class BuildConfig:
     """Number type of the masked LM's encoder; auto: the fastest that the hardware has."""
     runs_on: tyro.conf.OmitArgPrefixes[EngineOptions] = LOCAL
     """What runs the tasks. It does not change the output."""
+    storage: tyro.conf.OmitArgPrefixes[StorageOptions] = AS_CONFIGURED
+    """How stores are reached that URLs lead to."""
     share: Annotated[str | None, tyro.conf.arg(name="part", metavar="K/N")] = None
     """Do every N-th task of what is next, from the K-th on, and leave the rest to other parts.
     They may run at once, on machines that share OUT. Without --part, the command finishes it."""
@@ -226,7 +229,7 @@ def build(config: BuildConfig) -> RunRecord:
         LeftToOthers: with `share`, when this part is done; OUT is not there yet.
     """
     place = config.place
-    with config.runs_on.joined() as cluster, place.working():
+    with config.runs_on.joined(config.storage.as_environment()) as cluster, place.working():
         try:
             return _build(config, place, cluster)
         except FinishedByOthers:

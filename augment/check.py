@@ -20,6 +20,7 @@ from augment.base.stored import CHECKSUMS, checksum_faults
 from augment.building.effect import effect
 from augment.remote.bucket import Bucket
 from augment.remote.fetching import read_marks, remote_manifest
+from augment.remote.storage_options import AS_CONFIGURED, StorageOptions
 from augment.shards import folder_faults, read_shard, row_id
 
 
@@ -29,6 +30,8 @@ class CheckConfig:
 
     out: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="OUT")]
     """A folder made by `augment.build`, or the URL of a set in a bucket."""
+    storage: tyro.conf.OmitArgPrefixes[StorageOptions] = AS_CONFIGURED
+    """How stores are reached that URLs lead to."""
 
 
 def check(place: str | Path) -> dict[str, int]:

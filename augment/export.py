@@ -18,6 +18,7 @@ from augment.base.records import is_url
 from augment.base.set_records import read_manifest
 from augment.cards.data_card import card_facts, card_text
 from augment.remote.fetching import at_hand
+from augment.remote.storage_options import AS_CONFIGURED, StorageOptions
 from augment.shards import open_shards, read_rows, read_shard, shard_paths
 
 
@@ -33,6 +34,8 @@ class ExportConfig:
     """`parquet`: for DuckDB, Ray and the hub.
     `hf-disk`: for `datasets.load_from_disk`.
     `squad-json`: for programs that read the official files."""
+    storage: tyro.conf.OmitArgPrefixes[StorageOptions] = AS_CONFIGURED
+    """How stores are reached that URLs lead to."""
 
 
 def export(config: ExportConfig) -> None:

@@ -16,6 +16,7 @@ from augment.base.commit import write_atomic
 from augment.base.records import differences, read_record
 from augment.fitting.glove_fit import DEFAULT_FIT, fit_vectors, write_vectors
 from augment.fitting.glove_model import GloveFit
+from augment.remote.storage_options import AS_CONFIGURED, StorageOptions
 from augment.squad import TRAIN_PART, Part, read_contexts
 from augment.variants.glove import load_vectors
 from augment.variants.words import ENGLISH
@@ -41,6 +42,8 @@ class FitGloveConfig:
     """Write only the N most frequent words; by default all."""
     decimals: int = 5
     """Digits after the decimal point."""
+    storage: tyro.conf.OmitArgPrefixes[StorageOptions] = AS_CONFIGURED
+    """How stores are reached that URLs lead to."""
     overwrite: bool = False
     """Replace OUT if it was made with other settings."""
 

@@ -25,6 +25,7 @@ from augment.base.records import read_record, shown
 from augment.fitting.compact_mlm import CompactShape, cut_compact
 from augment.fitting.masked_batches import group_by_length, measure, tokenize_windows
 from augment.fitting.masked_training import MaskedSteps, Training, train
+from augment.remote.storage_options import AS_CONFIGURED, StorageOptions
 from augment.squad import TRAIN_PART, Part, SquadSet, read_contexts
 from augment.variants.masked_lm import load_masked_lm
 
@@ -85,6 +86,8 @@ class FitMlmConfig:
     """Where to train."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """Number type of the matrix products; the weights are trained in float32."""
+    storage: tyro.conf.OmitArgPrefixes[StorageOptions] = AS_CONFIGURED
+    """How stores are reached that URLs lead to."""
     overwrite: bool = False
     """Replace OUT, or an unfinished run, that was made with other settings."""
 
@@ -184,7 +187,7 @@ def _fit(config: FitMlmConfig, plan: dict[str, Any]) -> dict[str, Any]:
 def _plan(config: FitMlmConfig) -> dict[str, Any]:
     """Gather what decides the result: settings, and what the names in them stand for."""
     settings = json.loads(json.dumps(asdict(config), default=str))
-    for name in ("train", "out", "dev", "mlm", "teacher", "overwrite", "save_steps"):
+    for name in ("train", "out", "dev", "mlm", "teacher", "storage", "overwrite", "save_steps"):
         del settings[name]
     names = {"mlm": config.mlm, "teacher": config.teacher}
     return {

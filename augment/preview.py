@@ -13,6 +13,7 @@ import tyro
 
 from augment.base.command import run
 from augment.base.paragraphs import Answer
+from augment.remote.storage_options import AS_CONFIGURED, StorageOptions
 from augment.squad import TRAIN_PART, OnBadAnswer, Part, read_squad
 from augment.variants.marks import mark
 from augment.variants.masking import MaskingRule
@@ -53,6 +54,8 @@ class PreviewConfig:
     """Part of TRAIN to read."""
     on_bad_answer: OnBadAnswer = "fail"
     """What to do with an answer that does not stand at its answer_start, as in augment.build."""
+    storage: tyro.conf.OmitArgPrefixes[StorageOptions] = AS_CONFIGURED
+    """How stores are reached that URLs lead to."""
 
     def __post_init__(self) -> None:
         if (self.train is None) == (self.text is None):

@@ -17,6 +17,7 @@ from augment.base.stored import CHECKSUMS, read_checksums
 from augment.check import check
 from augment.remote.hub import listing, push_files
 from augment.remote.placing import put_set
+from augment.remote.storage_options import AS_CONFIGURED, StorageOptions
 
 SHARDS = "data/*.arrow"
 """What a smaller set has to replace of a larger one that was pushed before."""
@@ -32,6 +33,8 @@ class PushConfig:
     """Data set on the hub, made if it is not there; or a place such as s3://bucket/set."""
     dry_run: bool = False
     """Check the set, say what would go up, and send nothing."""
+    storage: tyro.conf.OmitArgPrefixes[StorageOptions] = AS_CONFIGURED
+    """How stores are reached that URLs lead to."""
 
 
 def push(config: PushConfig) -> None:

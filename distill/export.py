@@ -15,6 +15,7 @@ from augment.base.command import UsageError, run, to_json, usable_cores, version
 from augment.base.folders import made_at_once
 from augment.base.models import model_sha256, shown_name
 from augment.base.records import processor
+from augment.remote.storage_options import AS_CONFIGURED, StorageOptions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +38,8 @@ class ExportConfig:
     """How often the speed is measured; the card says the median and the range."""
     allow_bin: bool = False
     """Also load pytorch_model.bin if a checkpoint has no safetensors."""
+    storage: tyro.conf.OmitArgPrefixes[StorageOptions] = AS_CONFIGURED
+    """How stores are reached that URLs lead to."""
 
     def __post_init__(self) -> None:
         if self.repeats < 1 or (self.sample is not None and self.sample < 1):

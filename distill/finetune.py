@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from augment.base.command import UsageError, run
+from augment.remote.storage_options import AS_CONFIGURED, StorageOptions
 from augment.squad import TRAIN_PART, OnBadAnswer, Part
 from distill.recipes import Recipe, Stage
 
@@ -79,6 +80,8 @@ class FinetuneConfig:
     """Number type of the matrix products; weights stay in float32. auto: 16 bits where fast."""
     allow_bin: bool = False
     """Also load pytorch_model.bin if a checkpoint has no safetensors."""
+    storage: tyro.conf.OmitArgPrefixes[StorageOptions] = AS_CONFIGURED
+    """How stores are reached that URLs lead to."""
     overwrite: bool = False
     """Replace OUT, or an unfinished run, that was made with other settings."""
 

@@ -16,6 +16,7 @@ import tyro
 from augment.base.command import UsageError, run
 from augment.base.commit import write_atomic
 from augment.base.paragraphs import Paragraph, Question
+from augment.remote.storage_options import AS_CONFIGURED, StorageOptions
 from augment.squad import TRAIN_PART, OnBadAnswer, Part, read_squad
 
 Article = list[Paragraph]
@@ -45,6 +46,8 @@ class SplitConfig:
     """Part of TRAIN to read."""
     on_bad_answer: OnBadAnswer = "fail"
     """What to do with an answer that does not stand at its answer_start, as in augment.build."""
+    storage: tyro.conf.OmitArgPrefixes[StorageOptions] = AS_CONFIGURED
+    """How stores are reached that URLs lead to."""
 
 
 def split(config: SplitConfig) -> None:

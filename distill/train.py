@@ -13,6 +13,7 @@ from typing import Any, Literal
 import tyro
 
 from augment.base.command import UsageError, run
+from augment.remote.storage_options import AS_CONFIGURED, StorageOptions
 from augment.squad import TRAIN_PART, OnBadAnswer, Part
 from distill.recipes import Recipe, Stage, find_recipe, haystack_fidelity
 
@@ -75,6 +76,8 @@ class TrainConfig:
     """Store the teacher's logits on disk and use them again in later epochs and runs."""
     allow_bin: bool = False
     """Also load pytorch_model.bin if a checkpoint has no safetensors."""
+    storage: tyro.conf.OmitArgPrefixes[StorageOptions] = AS_CONFIGURED
+    """How stores are reached that URLs lead to."""
     overwrite: bool = False
     """Replace OUTPUT, or an unfinished run, that was made with other settings."""
     stages: tuple[Stage, ...]

@@ -11,6 +11,7 @@ from typing import Annotated
 import tyro
 
 from augment.base.command import run, to_json
+from augment.remote.storage_options import AS_CONFIGURED, StorageOptions
 from augment.squad import DEV_PART, Part
 from eval.scoring.gold import gold_answers, read_gold
 from eval.scoring.submission import write_whole
@@ -26,6 +27,8 @@ class Baselines:
     """Folder for gold.json and empty.json."""
     part: tyro.conf.OmitArgPrefixes[Part] = DEV_PART
     """Part of DEV to read."""
+    storage: tyro.conf.OmitArgPrefixes[StorageOptions] = AS_CONFIGURED
+    """How stores are reached that URLs lead to."""
 
 
 def write_baselines(config: Baselines) -> None:

@@ -16,6 +16,7 @@ import tyro
 from numpy.typing import NDArray
 
 from augment.base.command import UsageError, run
+from augment.remote.storage_options import AS_CONFIGURED, StorageOptions
 from augment.squad import DEV_PART, Part
 from eval.scoring.gold import gold_answers, read_gold
 from eval.scoring.submission import check_predictions, read_submission
@@ -44,6 +45,8 @@ class Compare:
     """Seed of the draws."""
     out_file: Path | None = None
     """Also write the figures into this JSON file."""
+    storage: tyro.conf.OmitArgPrefixes[StorageOptions] = AS_CONFIGURED
+    """How stores are reached that URLs lead to."""
 
     def __post_init__(self) -> None:
         if not self.predictions:

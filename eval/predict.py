@@ -21,6 +21,7 @@ from augment.base.command import UsageError, needing, run, to_json, versions
 from augment.base.folders import check_room
 from augment.base.models import Device, model_sha256, pick_device, shown_name
 from augment.engines.options import LOCAL, EngineOptions
+from augment.remote.storage_options import AS_CONFIGURED, StorageOptions
 from augment.squad import DEV_PART, Part
 from eval.reading.answers import Answer, Span
 from eval.reading.elsewhere import elsewhere
@@ -45,6 +46,7 @@ NOT_IDENTITY = (
     "allow_bin",
     "overwrite",
     "runs_on",
+    "storage",
 )
 """Fields that say where and how fast, not what: they may change between runs (the model and the
 data set are told by their hashes)."""
@@ -86,6 +88,8 @@ class Predict:
     """Also load pytorch_model.bin if a checkpoint has no safetensors."""
     runs_on: tyro.conf.OmitArgPrefixes[EngineOptions] = LOCAL
     """What runs the reader. It does not change the output."""
+    storage: tyro.conf.OmitArgPrefixes[StorageOptions] = AS_CONFIGURED
+    """How stores are reached that URLs lead to."""
     overwrite: bool = False
     """Replace predictions in OUT that were made with other settings."""
 

@@ -12,6 +12,7 @@ import tyro
 
 from augment.base.command import run, to_json
 from augment.base.paragraphs import raise_faults
+from augment.remote.storage_options import AS_CONFIGURED, StorageOptions
 from augment.squad import DEV_PART, Part
 from eval.scoring.gold import REMEDY, Dataset, gold_answers, gold_questions, gold_sha256, read_gold
 from eval.scoring.submission import (
@@ -120,6 +121,8 @@ class SquadV1:
     """Part of DEV to read."""
     out_file: Path | None = None
     """Also write the scores into this JSON file."""
+    storage: tyro.conf.OmitArgPrefixes[StorageOptions] = AS_CONFIGURED
+    """How stores are reached that URLs lead to."""
 
 
 def score_files(config: SquadV1) -> Scores:

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import tyro
 
 from augment.base.command import UsageError, run, to_json
+from augment.remote.storage_options import AS_CONFIGURED, StorageOptions
 from augment.squad import DEV_PART, Part
 from eval.scoring.gold import Dataset, gold_answers, gold_questions, gold_sha256, read_gold
 from eval.scoring.no_answer import Curve, apply_threshold, find_best_threshold, precision_recall
@@ -187,6 +188,8 @@ class SquadV2:
     """Also write the scores into this JSON file."""
     out_image_dir: Path | None = None
     """Draw precision-recall curves and histograms into this folder, as PNG and SVG."""
+    storage: tyro.conf.OmitArgPrefixes[StorageOptions] = AS_CONFIGURED
+    """How stores are reached that URLs lead to."""
 
     def __post_init__(self) -> None:
         if self.na_prob_file is None and self.out_image_dir is not None:

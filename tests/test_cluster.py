@@ -1,6 +1,7 @@
 """Tasks on two machines of a Ray cluster: the same bytes, our own errors, and what is lost."""
 
 import json
+import os
 import socket
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -14,6 +15,7 @@ from augment.build import BuildConfig, build
 from augment.engines.cluster import joined
 from augment.engines.options import EngineOptions
 from augment.engines.shared_folder import CommonGround, common_ground
+from augment.remote.storage_options import StorageOptions
 from eval.predict import Predict, predict
 from tests.clusters import ROOT, Machines, finished, kill_in_stage, long_set, start, two_machines
 from tests.test_build import digests
@@ -89,6 +91,17 @@ def test_tasks_are_done_and_errors_are_our_own(machines: Machines) -> None:
             list(cluster.run([1, 99], doubling, (0,), "cpu"))
         with pytest.raises(RuntimeError, match="no machine of the Ray cluster offers a GPU"):
             list(cluster.run([1], doubling, (0,), "cuda"))
+
+
+def variable(name: str, device: str) -> Callable[[int], str | None]:
+    return lambda _: os.environ.get(name)
+
+
+@pytest.mark.slow
+def test_tasks_see_the_variables_that_they_are_given(machines: Machines) -> None:
+    options = StorageOptions(storage_options=("memory.a=1",))
+    with joined(machines.address, 1, 0, options.as_environment()) as cluster:
+        assert [*cluster.run([1], variable, ("FSSPEC_MEMORY",), "cpu")] == ['{"a": 1}']
 
 
 def seeing(mark: str, device: str) -> Callable[[int], bool]:

@@ -52,6 +52,8 @@ def run(
         given: dict[str, Any] = {} if default is None else {"default": default}
         paragraphs = re.sub(r"(?<!\n)\n(?!\n)", " ", (module.__doc__ or "").strip())  # not lines
         config = tyro.cli(config_type, prog=prog, description=paragraphs, **given)
+        if storage := getattr(config, "storage", None):  # `StorageOptions`
+            storage.apply()
     except ValueError as error:  # a check in __post_init__
         _fail(error, 2)
     _hush_where_the_disk_is_full()

@@ -91,7 +91,7 @@ def split_urls(place: str) -> list[str]:
 
 def shown(place: object) -> str:
     """Write a setting down; of URLs without what may be secret: a user's password, a query."""
-    if not is_url(place):
+    if not isinstance(place, str) or not is_url(place):
         return str(place)
     parts = [urlsplit(url) for url in split_urls(str(place))]
     return ",".join(f"{p.scheme}://{p.netloc.rpartition('@')[2]}{p.path}" for p in parts)

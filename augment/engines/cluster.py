@@ -7,7 +7,7 @@ that doing one twice does no harm.
 import os
 import socket
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -28,13 +28,19 @@ AHEAD = 2
 
 
 @contextmanager
-def joined(address: str | None, gpus_per_task: float, retries: int) -> Iterator["Cluster"]:
+def joined(
+    address: str | None,
+    gpus_per_task: float,
+    retries: int,
+    environment: Mapping[str, str] | None = None,
+) -> Iterator["Cluster"]:
     """Join a cluster until the block's end.
 
     Args:
         address: HOST:PORT; by default RAY_ADDRESS, or that of the cluster on this machine.
         gpus_per_task: of tasks that need any.
         retries: how often a task is done again whose process or machine was lost.
+        environment: variables of the processes that do tasks.
 
     Raises:
         UsageError: there is no cluster, or Ray is not installed.
@@ -51,7 +57,8 @@ def joined(address: str | None, gpus_per_task: float, retries: int) -> Iterator[
         if where != "auto":  # Ray itself would try for minutes
             host, _, port = where.rpartition(":")
             socket.create_connection((host, int(port)), timeout=10).close()
-        ray.init(where, logging_level="warning")
+        variables = {"env_vars": dict(environment or {})}
+        ray.init(where, logging_level="warning", runtime_env=variables)
     except (OSError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
         raise UsageError(
             f"--address {where}: no Ray cluster there to join ({error}); start one with `ray start "

@@ -1,6 +1,6 @@
 """What runs a command's work: this machine's processes, or a cluster that is joined."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from typing import Literal
@@ -32,12 +32,16 @@ class EngineOptions:
             raise UsageError(f"--retries {self.retries}: must be 0 or more")
 
     @contextmanager
-    def joined(self) -> Iterator[Cluster | None]:
-        """Join the cluster, if there is to be one, until the block's end."""
+    def joined(self, environment: Mapping[str, str] | None = None) -> Iterator[Cluster | None]:
+        """Join the cluster, if there is to be one, until the block's end.
+
+        Args:
+            environment: variables of the processes that do tasks.
+        """
         if self.engine == "local":
             yield None
             return
-        with joined(self.address, self.gpus_per_task, self.retries) as cluster:
+        with joined(self.address, self.gpus_per_task, self.retries, environment) as cluster:
             yield cluster
 
 

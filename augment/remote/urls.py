@@ -30,6 +30,11 @@ def said(error: BaseException, url: str = "") -> str:
     return re.sub(r"\?[^\s'\",)]+", "", re.sub(r"(://)[^/\s@]+@", r"\1", text))
 
 
+def how_to_install(kind: str) -> str:
+    """Say how to get what opens a kind of URL."""
+    return EXTRAS.get(kind, "install the package that fsspec opens it with")
+
+
 def file_system(url: str) -> tuple[Any, str]:
     """Open what a URL leads to; give fsspec's file system, and the path in it.
 
@@ -44,8 +49,7 @@ def file_system(url: str) -> tuple[Any, str]:
     try:
         files, path = fsspec.core.url_to_fs(url, use_listings_cache=False)
     except (ImportError, ValueError, TypeError) as error:
-        install = EXTRAS.get(kind, "install the package that fsspec opens it with")
         raise UsageError(
-            f"{shown(url)}: cannot be opened ({said(error, url)}); {install}"
+            f"{shown(url)}: cannot be opened ({said(error, url)}); {how_to_install(kind)}"
         ) from error
     return files, str(path).rstrip("/")
