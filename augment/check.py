@@ -63,21 +63,26 @@ def check(place: str | Path) -> dict[str, int]:
 
 
 def _check_remote(bucket: Bucket) -> dict[str, int]:
-    """Check a set where it lies; rows are read if all files are there, whole."""
+    """Check a set where it lies; a shard that cannot be had is one fault of several."""
     _, sums = read_marks(bucket)
     manifest = remote_manifest(bucket)
     faults = _remote_faults(bucket, manifest, sums)
-    checked: dict[str, int] = {}
-    if not faults:
-        with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "shard.arrow"
 
-            def read(shard: Shard) -> Iterator[pa.RecordBatch]:
-                path = Path(folder) / "shard.arrow"
-                bucket.fetch(f"data/{shard.file}", path, shard.sha256)
-                yield from read_shard(path)
+        def read(shard: Shard) -> Iterator[pa.RecordBatch]:
+            name = f"data/{shard.file}"
+            try:
+                bucket.fetch(name, path, shard.sha256)
+            except OSError as error:
+                bucket.list("data")  # or the store is away, and says so
+                if not isinstance(error, FileNotFoundError):  # which is named already
+                    faults.append(str(error).removeprefix(f"{bucket}/"))
+                return
+            yield from read_shard(path)
 
-            checked, faults = _check_rows(manifest, read)
-    raise_faults(str(bucket), faults, "push the set again from where it is whole")
+        checked, in_rows = _check_rows(manifest, read)
+    raise_faults(str(bucket), faults or in_rows, "push the set again from where it is whole")
     return checked
 
 

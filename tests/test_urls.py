@@ -210,6 +210,39 @@ def test_a_set_is_checked_where_it_lies(
         check(url)
 
 
+def test_a_check_names_all_that_is_damaged(
+    train: Path, glove_file: Path, store: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = "memory://bucket/set"
+    config = {"mlm": "none", "glove": str(glove_file), "num_workers": 1, "num_shards": 3}
+    build(BuildConfig(train=str(train), out=tmp_path / "set", copies_per_example=2, **config))
+    push(PushConfig(augmented=tmp_path / "set", repository=url))
+    cut, other, missing = sorted(store.find(f"{url}/data"))
+    store.pipe_file(cut, store.cat_file(cut)[:-1])
+    store.pipe_file(other, store.cat_file(missing))
+    store.rm_file(missing)
+    store.pipe_file(f"{url}/README.md", b"mine")
+    with pytest.raises(ValueError, match="push the set again") as found:
+        check(url)
+    *faults, remedy = str(found.value).removeprefix(f"{url}: ").splitlines()
+    assert [fault.strip().partition(":")[0] for fault in faults] == [
+        f"data/{Path(missing).name}",
+        "README.md",
+        f"data/{Path(cut).name}",
+        f"data/{Path(other).name}",
+    ]
+    assert remedy == "push the set again from where it is whole"
+    assert str(found.value).count("what came is not what its SHA-256 says") == 2
+
+    def away(*_: Any, **__: Any) -> None:
+        monkeypatch.setattr(type(store), "find", away)
+        raise OSError("nobody answers")
+
+    monkeypatch.setattr(type(store), "get_file", away)
+    with pytest.raises(OSError, match=r"memory://bucket/set/data: tried 5 times: nobody answers"):
+        check(url)
+
+
 def test_a_set_is_exported_from_its_url(made: Path, tmp_path: Path) -> None:
     url = "memory://bucket/set"
     push(PushConfig(augmented=made, repository=url))
