@@ -27,10 +27,10 @@ BLOCK = 8 << 20
 """Bytes that are read back at once."""
 AT_ONCE = 256
 """Small files that are read together."""
-FINAL = (FileNotFoundError, PermissionError, NotImplementedError)
+FINAL = (FileNotFoundError, IsADirectoryError, PermissionError, NotImplementedError)
 """What trying again does not mend."""
 VERSIONS = (
-    *("ETag", "etag", "md5Hash", "Content-MD5", "content_md5", "generation"),
+    *("ETag", "etag", "md5Hash", "Content-MD5", "content_md5", "generation", "blob_id", "xet_hash"),
     *("Last-Modified", "LastModified", "last_modified", "updated", "mtime", "created"),
 )
 """Where stores say which content a file has: by its hash if they can, else by when it was put."""
@@ -182,13 +182,17 @@ class Bucket:
 
         Raises:
             FileNotFoundError: no such file.
+            IsADirectoryError: a folder.
         """
 
         def look() -> tuple[int | None, str]:
             self._files.invalidate_cache()
-            info = self._files.info(self._path(name))
+            try:
+                info = self._files.info(self._path(name))
+            except FileNotFoundError as error:
+                raise FileNotFoundError("no such file or folder") from error
             if info.get("type", "file") != "file":
-                raise FileNotFoundError("neither a finished set nor a file")
+                raise IsADirectoryError("a folder, and no file")
             return info.get("size"), version_of(info)
 
         return self._persist(name, look)
@@ -211,6 +215,17 @@ class Bucket:
             }
 
         return self._persist(folder, look)
+
+    def matching(self, pattern: str) -> Sequence[str]:
+        """Name the files that fit a pattern, in order."""
+
+        def look() -> Sequence[str]:
+            self._files.invalidate_cache()
+            found = self._files.glob(self._path(pattern), detail=True)
+            names = [name for name, info in found.items() if info.get("type", "file") == "file"]
+            return sorted(name.removeprefix(self._path("")).lstrip("/") for name in names)
+
+        return self._persist(pattern, look)
 
     def sha256(self, name: str) -> str | None:
         """Hash what the store gives under a name; None if it has nothing that can be read.

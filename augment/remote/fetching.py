@@ -1,12 +1,14 @@
-"""What a URL names, fetched once per machine into the cache: a set or a file."""
+"""What a URL names, fetched once per machine into the cache: a set, files, a folder of files."""
 
 import hashlib
 import json
+from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
 from augment.base.commit import file_sha256
-from augment.base.records import default_cache, is_url, split_urls
+from augment.base.folders import PLAN
+from augment.base.records import default_cache, is_url, shown, split_urls
 from augment.base.set_records import MANIFEST, RUN, Manifest
 from augment.base.stored import CHECKSUMS, parse_checksums, stored
 from augment.base.toml_files import fill
@@ -28,26 +30,34 @@ def at_hand(place: str | Path) -> Path:
     return fetched_set(Bucket(str(place).rstrip("/"))) if is_url(place) else Path(place)
 
 
-def source_at_hand(source: str) -> str:
-    """Give the name on this machine of what URLs name: a set's folder, a file, several files.
+def source_at_hand(source: str) -> str | list[str]:
+    """Give the name on this machine of what URLs name: a set, a folder, a file; of several files.
 
     What is no URL keeps its name.
 
     Raises:
-        FileNotFoundError: neither a finished set nor a file.
+        FileNotFoundError: neither a finished set, a file, nor a folder of files.
         OSError, ValueError: it cannot be had whole.
         UsageError: a kind of URL that nothing here opens.
     """
     if not is_url(source):
         return source
-    return ",".join(str(_fetched(url)) for url in split_urls(source))
+    paths = [str(path) for url in split_urls(source) for path in _fetched(url)]
+    return paths[0] if len(paths) == 1 else paths
 
 
-def _fetched(url: str) -> Path:
-    bucket = Bucket(url if urlsplit(url).query else url.rstrip("/"))
-    if not urlsplit(url).query and bucket.has(MANIFEST):  # a query belongs to a file
-        return fetched_set(bucket)
-    return fetched_file(bucket)
+def _fetched(url: str) -> list[Path]:
+    if urlsplit(url).query:  # which belongs to a file
+        return [fetched_file(Bucket(url))]
+    if "*" in urlsplit(url).path:
+        return fetched_matches(url)
+    bucket = Bucket(url.rstrip("/"))
+    if bucket.has(MANIFEST):
+        return [fetched_set(bucket)]
+    try:
+        return [fetched_file(bucket)]
+    except IsADirectoryError:
+        return [fetched_folder(bucket)]
 
 
 def fetched_set(bucket: Bucket) -> Path:
@@ -96,6 +106,53 @@ def fetched_file(file: Bucket) -> Path:
     return stored(default_cache() / f"file-{key}", fetch) / CONTENT / name
 
 
+def fetched_matches(url: str) -> list[Path]:
+    """Give the copies of all files that a pattern names, in order of their names.
+
+    Raises:
+        FileNotFoundError: there is none.
+        OSError: one cannot be had whole.
+    """
+    folder = url.partition("*")[0].rpartition("/")[0]
+    names = Bucket(folder).matching(url.removeprefix(f"{folder}/"))
+    if not names:
+        raise FileNotFoundError(f"{shown(url)}: no file there fits this pattern")
+    return [fetched_file(Bucket(f"{folder}/{name}")) for name in names]
+
+
+def fetched_folder(bucket: Bucket) -> Path:
+    """Give a folder in the cache of links to copies of all files of a folder.
+
+    Raises:
+        FileNotFoundError: no files, or a set that is not finished.
+        OSError, ValueError: one cannot be had whole.
+    """
+    names = sorted(bucket.list())
+    if not names:
+        raise FileNotFoundError(f"{bucket}: a folder without files")
+    if PLAN in names:
+        raise FileNotFoundError(f"{bucket}: a set that is not finished, no {MANIFEST} in it")
+    _check_inside(bucket, names, "it has")
+    files = {name: fetched_file(Bucket(f"{bucket.url}/{name}")) for name in names}
+    known = "\n".join(f"{name}: {path}" for name, path in files.items())
+    key = hashlib.sha256(known.encode()).hexdigest()[:16]
+    place = Path(CONTENT, last_name(bucket.url))
+
+    def link(folder: Path) -> None:
+        for name, file in files.items():
+            path = folder / place / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.symlink_to(file.absolute())
+
+    return stored(default_cache() / f"folder-{key}", link) / place
+
+
+def _check_inside(bucket: Bucket, names: Iterable[str], says: str) -> None:
+    for name in names:
+        if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
+            raise ValueError(f"{bucket}: {says} {name!r}, which lies outside")
+
+
 def remote_manifest(bucket: Bucket) -> Manifest:
     """Read the manifest of a finished set.
 
@@ -132,7 +189,5 @@ def read_marks(bucket: Bucket) -> tuple[bytes, dict[str, str]]:
             f"{bucket}: its {MANIFEST} is not the one that {CHECKSUMS} names; read it again, and "
             "if it stays so, push the set again"
         )
-    for name in listed:
-        if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
-            raise ValueError(f"{bucket}: {CHECKSUMS} names {name!r}, which lies outside")
+    _check_inside(bucket, listed, f"{CHECKSUMS} names")
     return manifest, listed

@@ -88,11 +88,15 @@ class Source:
         """
         paths = [Path(path) for path in self.paths]
         asked = (self.part, self.on_bad_answer, self.min_agreement)
-        if find_source(self.kind, self.paths[0], paths, *asked).sha256 != self.sha256:
+        if find_source(self.kind, self._data, paths, *asked).sha256 != self.sha256:
             raise RuntimeError(f"{self.name}: changed while it was in use; start anew")
 
+    @property
+    def _data(self) -> str | list[str]:
+        return self.paths[0] if len(self.paths) == 1 else [*self.paths]
+
     def _questions(self) -> Iterator[Row]:
-        for paragraph in _read(self.paths[0], self.part, self.on_bad_answer).paragraphs:
+        for paragraph in _read(self._data, self.part, self.on_bad_answer).paragraphs:
             for question in paragraph.questions:
                 answer = None
                 if question.answers:
@@ -103,7 +107,7 @@ class Source:
 
 def find_source(
     kind: str,
-    data: str | None,
+    data: str | list[str] | None,
     text: Sequence[Path] = (),
     part: Part = TRAIN_PART,
     on_bad_answer: OnBadAnswer = "fail",
@@ -125,9 +129,9 @@ def find_source(
         size = sum(path.stat().st_size for path in text)
         return Source(kind, tuple(map(str, text)), digest, 0, num_bytes=size)
     assert data is not None  # checked by the command
-    data = source_at_hand(data)
-    folder = Path(data)
-    if is_set(data):
+    data = source_at_hand(data) if isinstance(data, str) else data
+    if isinstance(data, str) and is_set(data):
+        folder = Path(data)
         shard_paths(folder)
         manifest = read_manifest(folder)
         _check_judged(data, manifest.judged is not None, min_agreement)
@@ -141,14 +145,15 @@ def find_source(
     size = sum(len(one.context) * len(one.questions) for one in squad.paragraphs)
     if on_bad_answer != "fail":  # other rows of the same file
         sha256 = hashlib.sha256(f"{sha256} {on_bad_answer}".encode()).hexdigest()
-    return Source("original", (data,), sha256, 0, part, on_bad_answer, num_bytes=size)
+    paths = (data,) if isinstance(data, str) else tuple(data)
+    return Source("original", paths, sha256, 0, part, on_bad_answer, num_bytes=size)
 
 
-def _read(data: str, part: Part, on_bad_answer: OnBadAnswer) -> SquadSet:
+def _read(data: str | list[str], part: Part, on_bad_answer: OnBadAnswer) -> SquadSet:
     return read_squad(data, **asdict(part), on_bad_answer=on_bad_answer)
 
 
-def _check_judged(data: str, is_judged: bool, min_agreement: float | None) -> None:
+def _check_judged(data: object, is_judged: bool, min_agreement: float | None) -> None:
     if min_agreement is not None and not is_judged:
         raise UsageError(
             f"--min-agreement {min_agreement:g}: no reader has judged the rows of {data}; make a "
