@@ -17,8 +17,8 @@ from augment.base.command import run
 class BrowseConfig:
     """The set to look at, and how."""
 
-    folder: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="SET")]
-    """A finished set, as `augment.build` makes it."""
+    folder: Annotated[tyro.conf.Positional[str | Path], tyro.conf.arg(metavar="SET")]
+    """A finished set, as `augment.build` makes it: a folder, or a place such as s3://bucket/set."""
     html: Path | None = None
     """Write paragraphs into this file, one page that needs no server, and serve nothing."""
     ids: tuple[str, ...] = ()
@@ -29,8 +29,8 @@ class BrowseConfig:
     """--html: number of copies of each."""
     seed: int = 0
     """--html: seed of the random choice of paragraphs."""
-    candidates: Path | None = None
-    """Candidates that the build stored; by default SET.candidates.
+    candidates: str | Path | None = None
+    """Candidates that the build stored, a folder or a URL; by default SET.candidates.
     From them the page knows which words came from the masked LM and which from GloVe."""
     host: str | None = None
     """Serve on this address of the machine.

@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -21,7 +21,7 @@ import tyro
 from augment.base.command import UsageError, needing, run, to_json, usable_cores, versions
 from augment.base.commit import write_atomic
 from augment.base.folders import OutFolder
-from augment.base.records import as_json, default_cache, is_url, shown
+from augment.base.records import as_json, is_url, shown
 from augment.base.set_records import (
     MANIFEST,
     RUN,
@@ -54,6 +54,7 @@ from augment.engines.array_job import ArrayPart, LeftToOthers, never_seen
 from augment.engines.cluster import Cluster
 from augment.engines.options import LOCAL, EngineOptions
 from augment.remote.bucket import Bucket
+from augment.remote.bucket_parts import parts_at
 from augment.remote.storage_options import AS_CONFIGURED, StorageOptions
 from augment.squad import TRAIN_PART, OnBadAnswer, Part
 from augment.variants.masking import MaskingRule
@@ -106,9 +107,9 @@ class BuildConfig:
     It decides what a word is, which words are stop words, and which candidates look like words."""
     keep_words: Path | None = None
     """A file of words and phrases that are never replaced, one a line, in upper or lower case."""
-    candidates: Path | None = None
-    """Folder where candidates are stored for later builds; by default OUT.candidates.
-    Of a set in a bucket, by default a folder of the cache."""
+    candidates: str | Path | None = None
+    """Folder where candidates are stored for later builds, or a place such as s3://bucket/name.
+    By default OUT.candidates."""
     part: tyro.conf.OmitArgPrefixes[Part] = TRAIN_PART
     """Part of TRAIN to read."""
     on_bad_answer: OnBadAnswer = "fail"
@@ -160,15 +161,19 @@ class BuildConfig:
             raise ValueError(f"--replace-probability {self.replace_probability}: must be 0 to 1")
         if not 0 <= self.seed < 2**64:
             raise ValueError(f"--seed {self.seed}: must be 0 or more, below 2**64")
-        if self.candidates and re.match(r"\w+:/", str(self.candidates)):
-            raise ValueError(f"--candidates {self.candidates}: must be a folder")
+        for name, place in (("OUT", self.out), ("--candidates", self.candidates_place)):
+            if re.match(r"\w+:/", str(place)) and not is_url(place):
+                raise ValueError(f"{name} {place}: a URL as a path; give it as a text")
         if is_url(self.out):
             if self.overwrite:
                 raise ValueError("--overwrite: replaces nothing in a bucket; choose another OUT")
-            if self.share and self.candidates is None:
-                raise ValueError("--part: needs --candidates, in a folder that all parts share")
+            inside = f"{self.candidates_place}/".startswith(f"{str(self.out).rstrip('/')}/")
         else:
-            self._check_folder(Path(self.out))
+            inside = self._holds_candidates(Path(self.out))
+        if inside:
+            raise ValueError(
+                f"--candidates {shown(self.candidates)}: inside OUT; keep them elsewhere"
+            )
         if self.num_workers and self.runs_on.engine == "ray":
             raise ValueError("--num-workers: Ray does as many tasks at a time as it has CPUs")
         if self.array_part and (self.overwrite or self.runs_on.engine == "ray"):
@@ -176,14 +181,14 @@ class BuildConfig:
         if self.mlm == self.glove == "none":
             raise ValueError("--mlm none --glove none: nothing to take candidates from")
 
-    def _check_folder(self, out: Path) -> None:
-        if re.match(r"\w+:/", str(out)):
-            raise ValueError(f"OUT {out}: a URL as a path; give it as a text")
+    def _holds_candidates(self, out: Path) -> bool:
         if not out.name:
             raise ValueError(f"OUT {out}: name the folder that is to be made")
-        inside = (out.resolve(), self.folder.incomplete.resolve())
-        if any(self.candidates_folder.resolve().is_relative_to(folder) for folder in inside):
-            raise ValueError(f"--candidates {self.candidates}: inside OUT; keep them elsewhere")
+        if is_url(self.candidates_place):
+            return False
+        candidates = Path(self.candidates_place).resolve()
+        folders = (out.resolve(), self.folder.incomplete.resolve())
+        return any(candidates.is_relative_to(folder) for folder in folders)
 
     @property
     def place(self) -> LocalSet | BucketSet:
@@ -211,12 +216,12 @@ class BuildConfig:
         return ArrayPart.parse(self.share) if self.share else None
 
     @property
-    def candidates_folder(self) -> Path:
+    def candidates_place(self) -> str | Path:
         """Where candidates are kept."""
         if self.candidates:
             return self.candidates
         if is_url(self.out):
-            return default_cache() / "candidates"
+            return f"{str(self.out).rstrip('/')}.candidates"
         return Path(self.out).with_name(Path(self.out).name + ".candidates")
 
 
@@ -273,7 +278,10 @@ def _made_of(
         place.look(num_bytes)
         seconds = {"inputs": time.monotonic() - started}
         parts = _parts(config, sources)
-        folders = [*place.shared, parts[0].place]
+        if cluster:
+            blocks = place.for_all(blocks)
+            sources = replace(sources, blocks=blocks)
+        folders = [*place.shared, *parts[0].shared]
         files = [sources.model.folder] if sources.model.folder else []
         with cluster.sharing(folders, files) if cluster else nullcontext() as engine:
             with _timed(seconds, "candidates"):
@@ -387,12 +395,12 @@ def _bytes_of_shards(config: BuildConfig, blocks: Blocks) -> int:
 
 
 def _parts(config: BuildConfig, sources: Sources) -> tuple[Parts, Parts | None]:
-    folder = config.candidates_folder.absolute()
-    contexts = Parts(folder, context_setting(sources.model.sha256, sources.model.settings))
+    place = config.candidates_place
+    contexts = parts_at(place, context_setting(sources.model.sha256, sources.model.settings))
     if sources.vectors is None:
         return contexts, None
     setting = neighbour_setting(sources.vectors.sha256, config.num_candidates, config.language)
-    return contexts, Parts(folder, setting)
+    return contexts, parts_at(place, setting)
 
 
 def _finish(

@@ -54,14 +54,19 @@ class Machines:
 
 
 @contextmanager
-def two_machines() -> Iterator[Machines]:
-    """Start them; end them, and nothing else, afterwards."""
+def two_machines(*caches: Path) -> Iterator[Machines]:
+    """Start them; end them, and nothing else, afterwards.
+
+    Args:
+        caches: of each; otherwise they share one.
+    """
     from ray.cluster_utils import Cluster
 
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    cluster = Cluster(initialize_head=True, head_node_args=dict(MACHINE))
+    own = [{"env_vars": {"TWENTYFOLD_CACHE": str(cache)}} for cache in caches] or [{}, {}]
+    cluster = Cluster(initialize_head=True, head_node_args={**MACHINE, **own[0]})
     try:
-        yield Machines(cluster, [cluster.head_node, cluster.add_node(**MACHINE)])
+        yield Machines(cluster, [cluster.head_node, cluster.add_node(**MACHINE, **own[1])])
     finally:
         cluster.shutdown()
 
@@ -79,10 +84,10 @@ def long_set(number: int) -> dict[str, Any]:
     return squad(paragraphs)
 
 
-def start(train: Path, folder: Path, *more: str) -> subprocess.Popen[str]:
+def start(train: Path, folder: Path | str, *more: str) -> subprocess.Popen[str]:
     """Start a build of `folder`/set."""
     settings = "--mlm none --glove embedded --copies-per-example 4 --num-shards 8".split()
-    places = [str(train), str(folder / "set")]
+    places = [str(train), f"{folder}/set"]
     return subprocess.Popen(
         [sys.executable, "-m", "augment.build", *places, *settings, *more],
         cwd=ROOT,

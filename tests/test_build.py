@@ -177,7 +177,7 @@ def test_a_damaged_part_of_the_store_is_set_aside_and_made_again(
     config: BuildConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     build(config)
-    parts = list(config.candidates_folder.rglob("*.part"))
+    parts = list(config.candidates_place.rglob("*.part"))
     assert len(parts) == 4  # of contexts and of words, with their indexes
     for part in parts:
         content = bytearray(part.read_bytes())
@@ -186,7 +186,7 @@ def test_a_damaged_part_of_the_store_is_set_aside_and_made_again(
         other = replace(
             config,
             out=tmp_path / part.parent.name / part.stem / "set",
-            candidates=config.candidates_folder,
+            candidates=config.candidates_place,
         )
         build(other)
         assert f"{part}: damaged" in capsys.readouterr().err

@@ -18,6 +18,7 @@ from augment.engines.shared_folder import CommonGround, common_ground
 from augment.remote.storage_options import StorageOptions
 from eval.predict import Predict, predict
 from tests.clusters import ROOT, Machines, finished, kill_in_stage, long_set, start, two_machines
+from tests.s3_server import s3_server
 from tests.test_build import digests
 from tests.test_workers import doubling
 
@@ -166,3 +167,26 @@ def test_what_is_killed_is_done_again(
         again = start(train, out, "--engine", "ray", "--address", machines.address)
         assert finished(again)[0] == 0
     assert digests(out / "set") == digests(right / "set")
+
+
+@pytest.mark.slow
+def test_machines_that_share_a_bucket_alone(
+    right: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each has a cache of its own: input and candidates come from the bucket."""
+    s3fs = pytest.importorskip("s3fs")
+    caches = [tmp_path / name for name in ("one", "two")]
+    with s3_server():
+        files = s3fs.S3FileSystem(skip_instance_cache=True, use_listings_cache=False)
+        files.mkdir("bucket")
+        with two_machines(*caches) as found:
+            monkeypatch.setenv("TWENTYFOLD_CACHE", str(tmp_path / "build"))
+            options = "--engine", "ray", "--address", found.address
+            code, said = finished(start(right / "train.json", "s3://bucket", *options))
+        assert code == 0, said
+        files.get("bucket/set", str(tmp_path / "set"), recursive=True)
+        assert digests(tmp_path / "set") == digests(right / "set")
+        assert {name.split("/")[1] for name in files.find("bucket")} == {"set", "set.candidates"}
+    assert all(list((cache / "candidates").rglob("*.part.*")) for cache in caches)
+    assert all(list((cache / "blocks").rglob("block-*.arrow")) for cache in caches)
+    assert not list((tmp_path / "build").rglob("block-*"))

@@ -12,6 +12,7 @@ from augment.browsing.index import open_index
 from augment.browsing.origins import Sources, find_sources
 from augment.browsing.query import Finder, Query
 from augment.browsing.views import ParagraphView, view
+from augment.remote.fetching import at_hand
 from augment.shards import folder_faults
 from augment.variants.store import GLOVE, MASKED_LM
 
@@ -30,10 +31,11 @@ class Sight:
 class Browser:
     """A finished set, opened; its hashes are checked in the background meanwhile."""
 
-    def __init__(self, folder: Path, candidates: Path | None = None) -> None:
+    def __init__(self, place: str | Path, candidates: str | Path | None = None) -> None:
+        folder = at_hand(place)
         self.index = open_index(folder)
         self.plan = self.index.manifest.plan
-        self._candidates = candidates or folder.with_name(folder.name + ".candidates")
+        self._candidates = candidates or f"{str(place).rstrip('/')}.candidates"
         self._finder = Finder(self.index)
         self._checked = ThreadPoolExecutor(1).submit(folder_faults, folder)
 

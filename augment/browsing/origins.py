@@ -5,8 +5,8 @@ from dataclasses import fields
 from pathlib import Path
 
 from augment.base.set_records import Plan
+from augment.remote.bucket_parts import parts_at
 from augment.variants.masked_lm import MaskedLMSettings
-from augment.variants.parts import Parts
 from augment.variants.store import GLOVE, MASKED_LM, Stored, context_setting
 from augment.variants.words import ENGLISH
 
@@ -14,14 +14,14 @@ Sources = Callable[[str], Callable[[int], int | None]]
 """From a context to a function from a word's first character to `MASKED_LM`, `GLOVE` or None."""
 
 
-def find_sources(candidates: Path, plan: Plan) -> Sources | None:
+def find_sources(candidates: str | Path, plan: Plan) -> Sources | None:
     """Find out what the words of contexts were replaced from.
 
     With one source alone it is known anyway; with both the stored candidates tell. None where
     they are not at hand.
 
     Args:
-        candidates: what `augment.build` kept, `OUT.candidates` by default.
+        candidates: where `augment.build` kept them, `OUT.candidates` by default.
         plan: the set's, from its manifest.
     """
     if plan.masked_lm is None or plan.glove is None:
@@ -29,8 +29,8 @@ def find_sources(candidates: Path, plan: Plan) -> Sources | None:
         return lambda _: lambda _: only
     known = {**vars(plan), "language": plan.language or ENGLISH, **vars(plan.masked_lm)}
     settings = MaskedLMSettings(**{one.name: known[one.name] for one in fields(MaskedLMSettings)})
-    parts = Parts(candidates, context_setting(known["sha256"], settings))
-    if not parts.folder.is_dir():
+    parts = parts_at(candidates, context_setting(known["sha256"], settings))
+    if not parts.names():
         return None
     stored = Stored(parts, None)
 

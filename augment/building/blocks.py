@@ -11,7 +11,7 @@ from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Set
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from itertools import chain, compress
 from pathlib import Path
@@ -21,7 +21,7 @@ import numpy as np
 import pyarrow as pa
 
 from augment.base.command import to_json
-from augment.base.commit import file_sha256, fsync_folder
+from augment.base.commit import file_sha256, fsync_folder, write_atomic
 from augment.base.paragraphs import Answer, Paragraph, Question
 from augment.base.records import as_json
 from augment.base.stored import stored
@@ -30,10 +30,12 @@ from augment.building.buckets import Buckets
 from augment.building.plan import original_of, raise_clashes
 from augment.inputs.content import Content
 from augment.inputs.records import RawParagraph, RecordReader
+from augment.remote.bucket import Bucket
+from augment.remote.urls import kept_here
 from augment.squad import OnBadAnswer, Part, checked, open_source
 from augment.variants.parts import text_key
 
-VERSION = 1
+VERSION = 2
 BLOCK_PARAGRAPHS = 2048
 BLOCK_CHARACTERS = 1 << 26
 """Of contexts; then a block ends early, far from Arrow's 2 GiB limit."""
@@ -57,10 +59,20 @@ class Blocks:
     """The first paragraph of each block; at last the number of all paragraphs."""
     hashes: tuple[str, ...]
     """SHA-256 of each block."""
+    first: str
+    """SHA-256 of the file that says which contexts are first of their kind."""
+    elsewhere: Bucket | None = None
+    """Where machines fetch what they do not have in `folder`."""
 
     def __len__(self) -> int:
         """Count the paragraphs."""
         return self.bounds[-1]
+
+    def __setstate__(self, state: Mapping[str, Any]) -> None:
+        """Arrive on another machine, which fetches what it needs."""
+        vars(self).update(state)
+        if self.elsewhere:
+            vars(self)["folder"] = kept_here("blocks", self.elsewhere.url)
 
     @property
     def number(self) -> int:
@@ -81,9 +93,18 @@ class Blocks:
     def distinct(self, block: int) -> list[str]:
         """Read the contexts that occur in a block first: by length, equally long ones by key."""
         places = range(*self.bounds[block : block + 2])
-        first = np.fromfile(self.folder / FIRST, np.bool_, len(places), offset=places.start)
+        path = self._path(FIRST, self.first)
+        first = np.fromfile(path, np.bool_, len(places), offset=places.start)
         found = compress(self.contexts(places), first.tolist())
         return sorted(found, key=lambda context: (len(context), text_key(context)))
+
+    def put(self, bucket: Bucket) -> "Blocks":
+        """Put them into a bucket, from where other machines fetch what they need of them."""
+        blocks = {_file(block): sha256 for block, sha256 in enumerate(self.hashes)}
+        for name, sha256 in {FIRST: self.first, **blocks}.items():
+            if bucket.sha256(name) != sha256:
+                bucket.put(name, self.folder / name)
+        return replace(self, elsewhere=bucket)
 
     def forget(self) -> None:
         """Delete what is on disk, and what earlier runs for the same set left."""
@@ -107,14 +128,24 @@ class Blocks:
         while at < places.stop:
             block = bisect_right(self.bounds, at) - 1
             begin, end = self.bounds[block : block + 2]
-            path = self.folder / _file(block)
-            if file_sha256(path) != self.hashes[block]:
-                raise ValueError(
-                    f"{path}: changed since it was written; run the same command again"
-                )
+            path = self._path(_file(block), self.hashes[block])
             rows = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
             yield rows.slice(at - begin, min(places.stop, end) - at)
             at = end
+
+    def _path(self, name: str, sha256: str) -> Path:
+        """Give the place of a file on this machine, fetched now if need be.
+
+        Raises:
+            ValueError: it was changed.
+        """
+        path = self.folder / name
+        if (bucket := self.elsewhere) and not path.is_file():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_atomic(path, lambda temporary: bucket.fetch(name, temporary, sha256))
+        if file_sha256(path) != sha256:
+            raise ValueError(f"{path}: changed since it was written; run the same command again")
+        return path
 
 
 class AllContexts:
@@ -207,6 +238,7 @@ def _write(content: Content, reading: Reading, folder: Path) -> None:
         "characters": writer.characters,
         "bounds": writer.bounds,
         "hashes": writer.hashes,
+        "first": file_sha256(folder / FIRST),
     }
     (folder / RECORD).write_text(to_json(as_json(record)), encoding="utf-8")
 

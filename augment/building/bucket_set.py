@@ -19,7 +19,6 @@ from augment.base.command import UsageError, to_json
 from augment.base.commit import file_sha256
 from augment.base.folders import PLAN, claimed, empty
 from augment.base.paragraphs import raise_faults
-from augment.base.records import default_cache
 from augment.base.set_records import (
     MANIFEST,
     RUN,
@@ -36,7 +35,10 @@ from augment.engines.array_job import ArrayPart
 from augment.remote.bucket import Bucket
 from augment.remote.fetching import read_marks, remote_manifest
 from augment.remote.placing import keep_plan
-from augment.remote.urls import last_name
+from augment.remote.urls import kept_here
+
+INPUT = f"{RECEIPTS}/input"
+"""Where the machines of a cluster find the input."""
 
 
 class FinishedByOthers(Exception):
@@ -48,8 +50,6 @@ class BucketShards:
     """Shards in a bucket, `Shards`; receipts lie beside them until the set is finished."""
 
     bucket: Bucket
-    work: Path
-    """Where a shard lies before it is there."""
     plan: bytes
 
     @property
@@ -109,8 +109,9 @@ class BucketShards:
         Raises:
             UsageError: somebody else has put another plan there.
         """
-        self.work.mkdir(parents=True, exist_ok=True)
-        path = self.work / f".{Path(name).name}.{uuid4().hex}.tmp"
+        work = kept_here("builds", self.bucket.url) / "shards"
+        work.mkdir(parents=True, exist_ok=True)
+        path = work / f".{Path(name).name}.{uuid4().hex}.tmp"
         try:
             receipt = described(write(path), path)
             self.bucket.put(f"{DATA}/{name}", path)
@@ -133,8 +134,7 @@ class BucketSet:
     @property
     def work(self) -> Path:
         """The folder on this machine: the input in blocks, and shards on their way."""
-        key = hashlib.sha256(self.bucket.url.encode()).hexdigest()[:16]
-        return (default_cache() / "builds" / f"{last_name(self.bucket.url)}-{key}").absolute()
+        return kept_here("builds", self.bucket.url)
 
     @property
     def unfinished(self) -> str:
@@ -148,12 +148,16 @@ class BucketSet:
 
     @property
     def shared(self) -> list[Path]:
-        """Folders that all machines at work on it have to share."""
-        return [self.input_folder]
+        """Folders that all machines at work on it have to share: none."""
+        return []
+
+    def for_all(self, blocks: Blocks) -> Blocks:
+        """Put the input where all machines at work find it, until the set is finished."""
+        return blocks.put(Bucket(f"{self.bucket.url}/{INPUT}/{blocks.folder.name}"))
 
     def shards(self, plan: Plan) -> BucketShards:
         """The finished shards."""
-        return BucketShards(self.bucket, self.work / "shards", to_json(plan.as_json()).encode())
+        return BucketShards(self.bucket, to_json(plan.as_json()).encode())
 
     def look(self, num_bytes: int = 0) -> None:
         """See that the store can be reached.
@@ -189,7 +193,9 @@ class BucketSet:
         try:
             yield begun and self.bucket.read(MANIFEST) is not None
         except Exception:
-            if set(self.bucket.list()) == {PLAN} and self.bucket.read(PLAN) == shards.plan:
+            there = [name for name in self.bucket.list() if not name.startswith(f"{INPUT}/")]
+            if there == [PLAN] and self.bucket.read(PLAN) == shards.plan:
+                self._forget_receipts()
                 self.bucket.remove(PLAN)  # whoever has the same plan puts it there again
             raise
 

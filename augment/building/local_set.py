@@ -42,6 +42,10 @@ class LocalSet:
         """Folders that all machines at work on it have to share."""
         return [self.folder.incomplete.absolute(), self.input_folder]
 
+    def for_all(self, blocks: Blocks) -> Blocks:
+        """Give the input as all machines at work find it: in a folder that they share."""
+        return blocks
+
     def shards(self, plan: Plan) -> LocalShards:
         """The finished shards."""
         return LocalShards(self.folder.incomplete.absolute())

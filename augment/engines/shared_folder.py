@@ -32,8 +32,8 @@ class CommonGround:
             if not mark.is_file():
                 raise RuntimeError(
                     f"{here}: does not share {mark.parent} with {self.machine}; put OUT and "
-                    "--candidates into a folder that all machines share, under the same name; the "
-                    "cache, too (TWENTYFOLD_CACHE), where OUT is a bucket"
+                    "--candidates into a bucket, or into a folder that all machines share, under "
+                    "the same name"
                 )
         for file in self.files:
             if not file.exists():

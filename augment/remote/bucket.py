@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
@@ -292,6 +293,8 @@ class Bucket:
 
 def version_of(info: Mapping[str, Any]) -> str:
     """Say which content a file has, as its store tells it: an MD5 as 32 digits; "" if unknown."""
-    found = next((str(info[key]) for key in VERSIONS if info.get(key) is not None), "")
+    known = next((info[key] for key in VERSIONS if info.get(key) is not None), "")
+    # some stores say a time in one way of a file and in another of a folder's files
+    found = str(known.timestamp() if isinstance(known, datetime) else known)
     md5 = MD5.fullmatch(found)
     return md5[1] if md5 else found

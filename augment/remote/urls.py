@@ -1,11 +1,13 @@
 """Places named by URLs: opened by fsspec; what is said of them is without secrets."""
 
+import hashlib
 import re
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from augment.base.command import UsageError
-from augment.base.records import shown
+from augment.base.records import default_cache, shown
 
 EXTRAS = {"s3": "pip install -e '.[s3]'", "s3a": "pip install -e '.[s3]'"}
 """How to get what fsspec opens a kind of URL with, where the project has an extra for it."""
@@ -14,6 +16,12 @@ EXTRAS = {"s3": "pip install -e '.[s3]'", "s3a": "pip install -e '.[s3]'"}
 def last_name(url: str) -> str:
     """Give the last name of a URL's path, as a file or folder of this machine would have it."""
     return urlsplit(url).path.rstrip("/").rpartition("/")[2] or urlsplit(url).netloc
+
+
+def kept_here(kind: str, url: str) -> Path:
+    """Give the folder of the cache for what is at work, or kept, of a place in a bucket."""
+    key = hashlib.sha256(url.encode()).hexdigest()[:16]
+    return (default_cache() / kind / f"{last_name(url)}-{key}").absolute()
 
 
 def secrets_of(url: str) -> list[str]:

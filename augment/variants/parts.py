@@ -7,7 +7,7 @@ says something else is an error. Parts are mapped when their rows are asked for,
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from augment.base.command import to_json
 from augment.base.commit import file_sha256, write_atomic, write_once
 from augment.base.stored import set_aside
-from augment.variants.part_index import EMPTY, from_table, is_index, to_table
+from augment.variants.part_index import EMPTY, PartIndex, from_table, is_index, to_table
 
 DIGITS = 64
 """Of the checksum that a part begins with; as many bytes as Arrow aligns buffers to."""
@@ -57,6 +57,11 @@ class Parts:
         canonical = json.dumps(self.setting, sort_keys=True, ensure_ascii=True)
         return self.place / hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
+    @property
+    def shared(self) -> list[Path]:
+        """Folders that all machines at work have to share."""
+        return [self.place]
+
     def write(self, table: pa.Table, device: str) -> None:
         """Add a part.
 
@@ -81,13 +86,45 @@ class Parts:
             elif there.equals(table):
                 return
             else:
-                raise ValueError(disagreement(path, there, f"{device} (here)"))
+                raise ValueError(disagreement(str(path), there, f"{device} (here)"))
 
-    def names(self) -> Iterator[str]:
-        """Name the parts that lie in the folder; those of earlier versions lie directly in it."""
-        for pattern in ("*.arrow", "??/*.part"):
-            for path in self.folder.glob(pattern):
-                yield path.relative_to(self.folder).as_posix()
+    def names(self) -> Mapping[str, str]:
+        """Name the parts that are there, each with its version if it can have several.
+
+        Those of earlier versions of the format lie directly in the folder.
+        """
+        patterns = ("*.arrow", "??/*.part")
+        paths = (path for pattern in patterns for path in self.folder.glob(pattern))
+        return dict.fromkeys((path.relative_to(self.folder).as_posix() for path in paths), "")
+
+    def read(self, name: str, version: str) -> pa.Table | None:
+        """Map a part; set it aside and give None if it is not whole."""
+        path = self.folder / name
+        table = unpack(path)
+        if table is None or not (path.suffix == ".arrow" or part_name(table) == path.stem):
+            set_aside(path, DAMAGED)
+            return None
+        return table
+
+    def index(self, names: Iterable[str]) -> PartIndex:
+        """Read the index that was kept, of some of these parts."""
+        path = self.folder / INDEX
+        if not path.is_file():
+            return EMPTY
+        table = unpack(path)
+        if table is None or not is_index(table):
+            set_aside(path, DAMAGED)
+            return EMPTY
+        known = from_table(table)
+        return known if set(names).issuperset(known.names) else EMPTY  # some are gone: begin anew
+
+    def keep_index(self, index: PartIndex) -> None:
+        """Keep an index, so that the next process need not read all parts."""
+        write_atomic(self.folder / INDEX, pack(to_table(index)))
+
+    def where(self, name: str) -> str:
+        """Say where a part lies."""
+        return str(self.folder / name)
 
 
 class OpenParts:
@@ -97,6 +134,7 @@ class OpenParts:
         self.parts = parts
         self.index = EMPTY
         self._whole: set[str] = set()
+        self._there: Mapping[str, str] = {}
         self.refresh()
 
     def refresh(self) -> None:
@@ -105,23 +143,15 @@ class OpenParts:
         Raises:
             ValueError: two parts say different things of the same text.
         """
-        path = self.parts.folder / INDEX
-        there = set(self.parts.names())
-        table = unpack(path) if path.is_file() else None
-        if path.is_file() and (table is None or not is_index(table)):
-            set_aside(path, DAMAGED)
-            table = None
-        known = from_table(table) if table is not None else EMPTY
-        if not there.issuperset(known.names):
-            known = EMPTY  # some are gone: begin anew
-        added = {name: self._keys(name) for name in sorted(there - set(known.names))}
+        self._there = self.parts.names()
+        self.index = self.parts.index(self._there)
+        added = {name: self._keys(name) for name in sorted(set(self._there) - {*self.index.names})}
         new = {name: keys for name, keys in added.items() if keys}
-        self.index = known
         if new:
-            self.index, twice = known.extended(new)
+            self.index, twice = self.index.extended(new)
             for (one, other), rows in twice.items():
                 self._compare(one, other, *rows)
-            write_atomic(path, pack(to_table(self.index)))
+            self.parts.keep_index(self.index)
 
     def missing(self, keys: Sequence[bytes]) -> NDArray[np.bool_]:
         """Tell which keys have no row in a whole part; damaged parts are set aside."""
@@ -148,8 +178,8 @@ class OpenParts:
             parts, rows = self.index.find(keys)
         if lacking := int((parts < 0).sum()):
             raise RuntimeError(
-                f"{self.parts.folder}: {lacking} of {len(keys)} texts have no candidates here; run "
-                "the same command again, with --candidates in a folder that all machines share"
+                f"{self.parts.where('')}: {lacking} of {len(keys)} texts have no candidates here; "
+                "run the same command again, with --candidates in a folder that all machines share"
             )
         used, numbers = np.unique(parts, return_inverse=True)
         return [self.index.names[part] for part in used], numbers, rows
@@ -162,17 +192,11 @@ class OpenParts:
         """
         table = self._read(name)
         if table is None:
-            raise RuntimeError(f"{self.parts.folder / name}: damaged; run the same command again")
+            raise RuntimeError(f"{self.parts.where(name)}: damaged; run the same command again")
         return table
 
     def _read(self, name: str) -> pa.Table | None:
-        """Map a part; set it aside and give None if it is not whole."""
-        path = self.parts.folder / name
-        table = unpack(path)
-        named = table is not None and (path.suffix == ".arrow" or part_name(table) == path.stem)
-        if not named:
-            set_aside(path, DAMAGED)
-        return table if named else None
+        return self.parts.read(name, self._there.get(name, ""))
 
     def _is_whole(self, name: str) -> bool:
         if name not in self._whole and self._read(name) is not None:
@@ -189,8 +213,8 @@ class OpenParts:
     def _compare(self, one: str, other: str, rows: list[int], other_rows: list[int]) -> None:
         first, second = self.read(one), self.read(other)
         if first.take(rows).to_pylist() != second.take(other_rows).to_pylist():
-            path, there = self.parts.folder / one, self.parts.folder / other
-            raise ValueError(disagreement(path, first, f"{_device(second)} ({there})"))
+            there = f"{_device(second)} ({self.parts.where(other)})"
+            raise ValueError(disagreement(self.parts.where(one), first, there))
 
 
 def pack(table: pa.Table) -> bytes:
@@ -206,17 +230,19 @@ def unpack(path: Path) -> pa.Table | None:
     """Map a part; None if it is damaged. One of an earlier version is named after its checksum."""
     with pa.memory_map(str(path)) as file:
         content = file.read_buffer()
-    if path.suffix == ".arrow":
-        if file_sha256(path)[:32] != path.stem:
-            return None
-    else:
-        checksum, content = content[:DIGITS].to_pybytes(), content[DIGITS:]
-        if hashlib.sha256(content).hexdigest().encode() != checksum:
-            return None
-    return pa.ipc.open_file(content).read_all()
+    if path.suffix != ".arrow":
+        return opened(content)
+    return pa.ipc.open_file(content).read_all() if file_sha256(path)[:32] == path.stem else None
 
 
-def disagreement(path: Path, table: pa.Table, other: str) -> str:
+def opened(packed: pa.Buffer) -> pa.Table | None:
+    """Open what `pack` gave; None if it is damaged."""
+    checksum, content = packed[:DIGITS].to_pybytes(), packed[DIGITS:]
+    whole = hashlib.sha256(content).hexdigest().encode() == checksum
+    return pa.ipc.open_file(content).read_all() if whole else None
+
+
+def disagreement(path: str, table: pa.Table, other: str) -> str:
     """Say that a part has other rows than somebody else gives for the same texts."""
     return (
         f"{path}: other candidates than {other} gives for the same text; these were made by "
