@@ -54,8 +54,9 @@ def file_system(url: str) -> tuple[Any, str]:
     import fsspec
 
     kind = url.partition("://")[0]
+    local = {"auto_mkdir": True} if kind in ("file", "local") else {}
     try:
-        files, path = fsspec.core.url_to_fs(url, use_listings_cache=False)
+        files, path = fsspec.core.url_to_fs(url, use_listings_cache=False, **local)
     except (ImportError, ValueError, TypeError) as error:
         raise UsageError(
             f"{shown(url)}: cannot be opened ({said(error, url)}); {how_to_install(kind)}"

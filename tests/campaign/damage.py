@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.campaign.scene import BUILD, FIT, PREDICT, TRAIN, Case, Job, Outcome, Scene
+from tests.campaign.scene import BUILD, FIT, PREDICT, REBUILD, TRAIN, Case, Job, Outcome, Scene
 from tests.test_crash import disturb
 
 SAME, NAMED = "same result", "named"
@@ -88,7 +88,8 @@ READERS: dict[str, list[tuple[Job, str]]] = {
     "student": [(PREDICT, "said-2")],
     "set": [(TRAIN, "student-2")],
     "candidates": [(BUILD, "set-2")],
-    "cache": [(BUILD, "set-2"), (FIT, "fitted-2"), (TRAIN, "student-2")],
+    "cache": [(job, f"{job.out}-2") for job in (BUILD, FIT, TRAIN, REBUILD)],
+    "bucket": [(REBUILD, "rebuilt-2")],
     "said": [(PREDICT, "said")],
 }
 """Of what finished runs left, by its folder. Inputs are not ours: another input, another result."""

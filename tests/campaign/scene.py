@@ -36,6 +36,9 @@ NOT_COMPARED = {
     "curves.svg",  # the mean loss since the last entry of the log, or since a run went on
 }
 
+BUCKET = "file://bucket/set"
+"""Of what the first build made."""
+
 Command = tuple[str, ...]
 """A module and its arguments."""
 
@@ -43,11 +46,18 @@ TINY = ("--max-seq-length", "32", "--doc-stride", "8", "--max-query-length", "8"
 CPU = ("--device", "cpu", "--dtype", "float32")
 
 
-def build(out: str, *more: str) -> Command:
+def build(
+    out: str, *more: str, source: str = "train.json", candidates: str = "candidates"
+) -> Command:
     """Masked LM and vectors, one after the other, in two shards."""
-    sources = ("--mlm", "mlm", "--glove", "vectors.txt", "--candidates", "candidates")
+    sources = ("--mlm", "mlm", "--glove", "vectors.txt", "--candidates", candidates)
     size = ("--copies-per-example", "2", "--num-shards", "2", "--num-workers", "1")
-    return ("augment.build", "train.json", out, *sources, *size, *CPU, *more)
+    return ("augment.build", source, out, *sources, *size, *CPU, *more)
+
+
+def rebuild(out: str) -> Command:
+    """The same from a set in a bucket, with candidates in another; both are fetched."""
+    return build(out, source=BUCKET, candidates="file://bucket/candidates")
 
 
 def fit(out: str) -> Command:
@@ -98,8 +108,9 @@ class Job:
 BUILD = Job(build, "inputs", "set")
 FIT = Job(fit, "inputs", "fitted")
 TRAIN = Job(train, "built", "student")
-PREDICT = Job(predict, "trained", "said")
-JOBS = (BUILD, FIT, TRAIN, PREDICT)
+REBUILD = Job(rebuild, "trained", "rebuilt")
+PREDICT = Job(predict, "rebuilt", "said")
+JOBS = (BUILD, FIT, TRAIN, REBUILD, PREDICT)
 
 
 @dataclass(frozen=True)
@@ -134,10 +145,13 @@ class Scene:
         warm()
         write_inputs(self.folder)
         self.keep("inputs")
-        for job, then in zip(JOBS, ("built", "fitted", "trained", "finished"), strict=True):
+        then = ("built", "fitted", "trained", "rebuilt", "finished")
+        for job, state in zip(JOBS, then, strict=True):
             done = self.run(job.command(job.out))
+            if job == BUILD:
+                done = self.run(("augment.push", job.out, BUCKET))
             assert done.code == 0, done.said
-            self.keep(then)
+            self.keep(state)
         self.right = {job.out: self.digest(job.out) for job in JOBS}
 
     def keep(self, name: str) -> None:
