@@ -11,6 +11,7 @@ from typing import Annotated
 import tyro
 
 from augment.base.command import run
+from augment.remote.storage_options import AS_CONFIGURED, StorageOptions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +38,9 @@ class BrowseConfig:
     The default, 127.0.0.1, cannot be reached from other machines."""
     port: int | None = None
     """Serve on this port; the first free one from 7860 on by default."""
+
+    storage: tyro.conf.OmitArgPrefixes[StorageOptions] = AS_CONFIGURED
+    """How stores are reached that URLs lead to."""
 
     def __post_init__(self) -> None:
         for name in ("paragraphs", "copies"):
