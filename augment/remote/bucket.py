@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 from augment.base.commit import file_sha256
 from augment.base.records import shown
-from augment.remote.urls import file_system, said, secrets_of
+from augment.remote.urls import file_system, said, secrets_of, where_keys_are
 
 Result = TypeVar("Result")
 
@@ -30,6 +30,8 @@ AT_ONCE = 256
 """Small files that are read together."""
 FINAL = (FileNotFoundError, IsADirectoryError, PermissionError, NotImplementedError)
 """What trying again does not mend."""
+UNREACHABLE = re.compile("Connect|Timeout|Resolution")
+"""In the names of errors of a network."""
 VERSIONS = (
     *("ETag", "etag", "md5Hash", "Content-MD5", "content_md5", "generation", "blob_id", "xet_hash"),
     *("Last-Modified", "LastModified", "last_modified", "updated", "mtime", "created"),
@@ -120,9 +122,10 @@ class Bucket:
     def has(self, name: str) -> bool:
         """Tell whether a file is there; what may not be read, is not."""
         try:
-            return self.read(name) is not None
-        except PermissionError:  # S3 says so of what is not there to one who may not list
-            return False
+            self._persist("", lambda: self._files.cat_file(self._path(name)))
+        except (FileNotFoundError, PermissionError):
+            return False  # S3 forbids what is not there, to one who may not list
+        return True
 
     def put(self, name: str, path: Path) -> None:
         """Write a file, and see that what the store has is what was sent.
@@ -203,12 +206,19 @@ class Bucket:
         return not self.list()
 
     def list(self, folder: str = "") -> dict[str, str]:
-        """Name all files in a folder, each with its version, "" if the store does not say."""
+        """Name all files in a folder, each with its version, "" if the store does not say.
+
+        Raises:
+            FileNotFoundError: there is no such bucket; a folder that is not there is empty.
+        """
 
         def look() -> dict[str, str]:
             self._files.invalidate_cache()
             root = self._path(folder)
-            found = self._files.find(root, detail=True)
+            try:
+                found = self._files.find(root, detail=True)
+            except FileNotFoundError as error:
+                raise FileNotFoundError("no such bucket; make it first") from error
             return {
                 name.removeprefix(root).lstrip("/"): version_of(info)
                 for name, info in found.items()
@@ -280,15 +290,33 @@ class Bucket:
         for attempt in range(TRIES):
             try:
                 return action()
-            except FINAL as error:
-                cause = None if secrets_of(self.url) else error  # a traceback would show them
-                raise type(error)(f"{where}: {said(error, self.url)}") from cause
             except Exception as error:  # every store raises errors of its own
-                last = error
-                if attempt + 1 < TRIES:
-                    time.sleep(PAUSE * 2**attempt)
-        why = None if secrets_of(self.url) else last
-        raise OSError(f"{where}: tried {TRIES} times: {said(last, self.url)}") from why
+                last, kind = error, _kind(error)
+            if kind is not OSError:
+                break
+            if attempt + 1 < TRIES:
+                time.sleep(PAUSE * 2**attempt)
+        tried = f"tried {TRIES} times: " if kind is OSError else ""
+        cause = None if secrets_of(self.url) else last  # a traceback would show them
+        raise kind(f"{where}: {tried}{said(last, self.url)}{self._remedy(kind, last)}") from cause
+
+    def _remedy(self, kind: type[Exception], error: Exception) -> str:
+        store = self.url.partition("://")[0]
+        if kind is PermissionError:
+            return (
+                f"; give keys that may list, read and write there ({where_keys_are(store)}), or "
+                f"pass --storage-options {store}.anon=true if everybody may"
+            )
+        if UNREACHABLE.search(type(error).__name__):
+            return "; see that the store answers there, and run the same command again"
+        return ""
+
+
+def _kind(error: Exception) -> type[Exception]:
+    """Give what an error is told as; OSError if trying again may mend it."""
+    if "Credentials" in type(error).__name__:
+        return PermissionError
+    return next((kind for kind in FINAL if isinstance(error, kind)), OSError)
 
 
 def version_of(info: Mapping[str, Any]) -> str:

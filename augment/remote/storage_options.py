@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import tyro
 
 from augment.base.command import UsageError
-from augment.remote.urls import how_to_install, secrets_of
+from augment.remote.urls import how_to_install, secrets_of, where_keys_are
 
 SECRET = re.compile(
     "secret|token|pass|key|cred|sas|auth|cookie|connection_string|sign(?!ature_version)", re.I
@@ -23,12 +23,6 @@ SECRET = re.compile(
 """In the name of an option, at any depth."""
 OPTION = re.compile(r"([\w+-]+)\.(\w+)=(.*)", re.S)
 FORM = "KIND.KEY=VALUE, such as s3.anon=true or s3.endpoint_url=http://host:9000"
-KEYS = {
-    "s3": "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, ~/.aws/credentials",
-    "gs": "GOOGLE_APPLICATION_CREDENTIALS",
-    "hf": "HF_TOKEN",
-}
-"""Where the store's own tools look for secrets."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,10 +55,9 @@ class StorageOptions:
             kind, key, text = parts[1].lower(), parts[2], parts[3]
             value = _parsed(f"{kind}.{key}", text)
             if secret := next(_secrets(key, value), None):
-                places = [*filter(None, [KEYS.get(kind)]), f"{_variable(kind)} (a JSON object)"]
                 raise UsageError(
                     f"--storage-options {kind}.{secret}: a secret is not given on a command line, "
-                    f"which others see; it comes from the environment: {', '.join(places)}"
+                    f"which others see; it comes from the environment: {where_keys_are(kind)}"
                 )
             found[kind][key] = value
         return found

@@ -9,8 +9,14 @@ from urllib.parse import urlsplit
 from augment.base.command import UsageError
 from augment.base.records import default_cache, shown
 
-EXTRAS = {"s3": "pip install -e '.[s3]'", "s3a": "pip install -e '.[s3]'"}
-"""How to get what fsspec opens a kind of URL with, where the project has an extra for it."""
+EXTRAS = {"s3": "s3", "s3a": "s3"}
+"""Of the project: what fsspec opens a kind of URL with."""
+KEYS = {
+    "s3": "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, ~/.aws/credentials",
+    "gs": "GOOGLE_APPLICATION_CREDENTIALS",
+    "hf": "HF_TOKEN",
+}
+"""Where a store's own tools look for keys."""
 
 
 def last_name(url: str) -> str:
@@ -40,7 +46,15 @@ def said(error: BaseException, url: str = "") -> str:
 
 def how_to_install(kind: str) -> str:
     """Say how to get what opens a kind of URL."""
-    return EXTRAS.get(kind, "install the package that fsspec opens it with")
+    if extra := EXTRAS.get(kind):
+        return f"in the project's folder, pip install -e '.[{extra}]' -c constraints.txt"
+    return "install the package that fsspec opens it with"
+
+
+def where_keys_are(kind: str) -> str:
+    """Say where keys to a store are looked for."""
+    places = [KEYS[kind]] if kind in KEYS else []
+    return ", ".join([*places, f"FSSPEC_{kind.upper()} (a JSON object)"])
 
 
 def file_system(url: str) -> tuple[Any, str]:

@@ -28,6 +28,7 @@ FAULTS = ("500", "503 slow down", "reset", "answer lost", "body cut", "body wron
 BURSTS = (1, 1, 1, 1, 2, 2, 3, 5, 9, 1000)
 """Requests in a row that are broken; the last is a store that does not come back."""
 SLOW_DOWN = b"<Error><Code>SlowDown</Code><Message>Reduce your request rate.</Message></Error>"
+DENIED = b"<Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>"
 SIGNED = {
     "Authorization": "AWS4-HMAC-SHA256 Credential=key/20260101/us-east-1/s3/aws4_request, "
     "SignedHeaders=host, Signature=0"
@@ -80,6 +81,9 @@ class _Handler(BaseHTTPRequestHandler):
             return self._answer(500, {}, b"")
         if fault == "503 slow down":
             return self._answer(503, {"Content-Type": "application/xml"}, SLOW_DOWN)
+        if fault == "403 denied":
+            content = DENIED if self.command != "HEAD" else b""
+            return self._answer(403, {"Content-Type": "application/xml"}, content)
         if fault == "reset":
             return self._hang_up()
         if fault == "body wrong" and self.command == "PUT":
