@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
+from augment.base.command import UsageError
 from augment.base.records import shown
 from augment.base.set_records import read_manifest, read_run
 from augment.build import BuildConfig, build
@@ -115,6 +116,16 @@ def test_a_file_is_fetched_once_and_again_when_it_changed(
     after = read_squad("memory://bucket/train.json")
     assert (after.paragraphs, len(fetched)) == (before.paragraphs, 2)
     assert after.sha256 != before.sha256
+
+
+def test_without_room_nothing_is_fetched(
+    made: Path, train: Path, store: Any, full_disk: None
+) -> None:
+    push(PushConfig(augmented=made, repository="memory://bucket/set"))
+    store.pipe_file("bucket/train.json", train.read_bytes())
+    for name in ("set", "train.json"):
+        with pytest.raises(UsageError, match=r"no space left on its disk, needs about"):
+            read_squad(f"memory://bucket/{name}")
 
 
 def test_what_is_cut_or_missing_is_not_read(

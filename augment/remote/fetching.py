@@ -77,7 +77,8 @@ def fetched_set(bucket: Bucket) -> Path:
             (folder / RUN).write_bytes(run)
 
     key = hashlib.sha256(manifest).hexdigest()[:16]
-    return stored(default_cache() / f"set-{key}" / last_name(bucket.url), fetch)
+    size = sum(shard.bytes for shard in _filled(bucket, manifest).shards)
+    return stored(default_cache() / f"set-{key}" / last_name(bucket.url), fetch, size)
 
 
 def fetched_file(file: Bucket) -> Path:
@@ -103,7 +104,7 @@ def fetched_file(file: Bucket) -> Path:
         text = json.dumps({**origin, "sha256": file_sha256(path)}, indent=2)
         (folder / ORIGIN).write_text(text + "\n", encoding="utf-8")
 
-    return stored(default_cache() / f"file-{key}", fetch) / CONTENT / name
+    return stored(default_cache() / f"file-{key}", fetch, size or 0) / CONTENT / name
 
 
 def fetched_matches(url: str) -> list[Path]:
@@ -160,7 +161,10 @@ def remote_manifest(bucket: Bucket) -> Manifest:
         FileNotFoundError: there is none.
         ValueError: it is damaged.
     """
-    manifest, _ = read_marks(bucket)
+    return _filled(bucket, read_marks(bucket)[0])
+
+
+def _filled(bucket: Bucket, manifest: bytes) -> Manifest:
     try:
         return fill(Manifest, json.loads(manifest), "")
     except (ValueError, AttributeError) as error:
