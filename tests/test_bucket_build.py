@@ -10,6 +10,7 @@ from typing import Any
 import fsspec
 import pytest
 
+from augment import build as build_module
 from augment.base.command import UsageError
 from augment.base.set_records import read_run
 from augment.browsing.browser import Browser
@@ -171,6 +172,34 @@ def test_a_plan_that_changes_meanwhile_stops_the_build(
         build(config)
     assert Bucket(URL).read("manifest.json") is None
     assert not Bucket(URL).list("receipts")
+
+
+@pytest.mark.parametrize("finished", [True, False])
+@pytest.mark.parametrize("moment", ["compute_candidates", "_finish"])
+def test_who_has_lost_the_place_puts_nothing_there(
+    config: BuildConfig,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    moment: str,
+    finished: bool,
+) -> None:
+    """As on a store that cannot create on condition: its plan was there, then another's."""
+    goes_on, there = getattr(build_module, moment), dict[str, str]()
+
+    def overtaken(*arguments: Any) -> Any:
+        patch.undo()
+        empty_store()
+        build(replace(config, seed=1))
+        if not finished:
+            Bucket(URL).remove("manifest.json")
+        there.update(fetched(tmp_path / "there"))
+        return goes_on(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(build_module, moment, overtaken)
+        with pytest.raises(UsageError, match="seed: 1 there, 0 here"):
+            build(config)
+    assert fetched(tmp_path / "after") == there
 
 
 def test_a_shard_that_changed_since_its_receipt_is_made_again(

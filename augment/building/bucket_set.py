@@ -3,7 +3,7 @@
 The plan comes first, then shards, each before its receipt, then all that is small, then the
 manifest. Whoever builds the same set meanwhile writes the same bytes. Whoever has another plan is
 refused; where the store cannot create a file on condition that there is none, by reading the plan
-again after each shard and before the manifest.
+again before and after each shard, and before the manifest.
 """
 
 import hashlib
@@ -62,6 +62,7 @@ class BucketShards:
 
         Raises:
             FinishedByOthers: receipts are gone, since the set is whole.
+            UsageError: somebody else has put another plan there.
         """
         listed, shards = self.bucket.list(self.folder), self.bucket.list(DATA)
         present = [name for name in names if f"{name}.json" in listed and name in shards]
@@ -71,6 +72,7 @@ class BucketShards:
             packed, present = {}, []
         found = {name: self._valid(packed[self._receipt(name)], shards[name]) for name in present}
         if len(present) < len(names) and self.bucket.read(MANIFEST) is not None:
+            keep_plan(self.bucket, self.plan)
             raise FinishedByOthers
         return [found.get(name) for name in names]
 
@@ -114,6 +116,7 @@ class BucketShards:
         path = work / f".{Path(name).name}.{uuid4().hex}.tmp"
         try:
             receipt = described(write(path), path)
+            keep_plan(self.bucket, self.plan)
             self.bucket.put(f"{DATA}/{name}", path)
         finally:
             path.unlink(missing_ok=True)
@@ -235,6 +238,7 @@ class BucketSet:
             hashes = {name: file_sha256(folder / name) for name in names if name != RUN}
             hashes |= {f"{DATA}/{r.shard.file}": r.shard.sha256 for r in receipts}
             (folder / CHECKSUMS).write_text(checksum_lines(hashes), encoding="utf-8")
+            keep_plan(self.bucket, shards.plan)
             if self.bucket.read(MANIFEST) is None:
                 for name in (*(n for n in names if n not in (PLAN, MANIFEST)), CHECKSUMS):
                     self.bucket.put(name, folder / name)
