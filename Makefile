@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install test quick campaign demo lint clean
+.PHONY: install s3rver test quick campaign demo lint clean
 
 # Everything the tests and the linters need, in an environment of the project's own.
 install: .venv/installed
@@ -10,6 +10,10 @@ install: .venv/installed
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --editable '.[test,lint,plots,logging]' -c constraints.txt
 	touch $@
+
+# A second S3 server, with which sets in buckets are tested; those tests skip where it is missing.
+s3rver:
+	npm install --silent --no-audit --no-fund --prefix .venv/s3rver s3rver@3.7.1
 
 # A process per core; the tests of a file stay together, and with them what they share.
 PYTEST := $(BIN)/python -m pytest -n logical --maxprocesses 8 --dist loadfile

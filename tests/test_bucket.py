@@ -1,7 +1,8 @@
-"""Sets in a bucket: a real S3 server on loopback, as a process of its own."""
+"""Sets in a bucket: on each of two S3 servers on loopback, as processes of their own."""
 
+import multiprocessing
 import os
-import shutil
+import runpy
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,32 +18,45 @@ from augment.remote.bucket import Bucket
 from augment.shards import open_shards
 from augment.squad import read_squad
 from distill.rows.features import find_source
-from tests.s3_server import s3_server
+from tests.s3_server import SERVERS, missing, s3_server
 from tests.test_build import digests
 
 pytestmark = pytest.mark.slow
 SECRET = "planted-secret-Zm9v"
 URL = "s3://bucket/sets/one"
+SAMPLE = Path(__file__).parents[1] / "augment/embedded/sample-train-v2.0.json"
+TRIES = int(os.environ.get("TWENTYFOLD_TRIES", "1"))
+"""Of two commands at once; `TWENTYFOLD_TRIES=20 python -m pytest tests/test_bucket.py`."""
 
 
-@pytest.fixture(scope="module")
-def store() -> Iterator[Any]:
-    """Start moto's server with an empty bucket; give fsspec's view of it."""
+@pytest.fixture(scope="module", params=SERVERS)
+def store(request: pytest.FixtureRequest) -> Iterator[Any]:
+    """Start a server with an empty bucket; give fsspec's view of it."""
+    if reason := missing(request.param):
+        pytest.skip(reason)
     pytest.importorskip("moto.server")
     s3fs = pytest.importorskip("s3fs")
-    with s3_server(SECRET):
+    s3fs.S3FileSystem.clear_instance_cache()  # which knows the server before this one
+    with s3_server(SECRET, request.param):
         files = s3fs.S3FileSystem(skip_instance_cache=True, use_listings_cache=False)
         files.mkdir("bucket")
         yield files
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("made") / "set"
-    sample = Path(__file__).parents[1] / "augment/embedded/sample-train-v2.0.json"
-    config = {"mlm": "none", "glove": "embedded", "limit_contexts": 3, "num_shards": 2}
-    build(BuildConfig(train=str(sample), out=out, copies_per_example=2, num_workers=1, **config))
-    return out
+def sets(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Build locally one set twice, so that only the records of the runs differ, and another."""
+    folder = tmp_path_factory.mktemp("sets")
+    for name, seed in {"one": 0, "again": 0, "other": 1}.items():
+        sources = {"train": str(SAMPLE), "mlm": "none", "glove": "embedded", "limit_contexts": 3}
+        size = {"num_shards": 2, "copies_per_example": 2, "num_workers": 1}
+        build(BuildConfig(out=folder / name, seed=seed, **sources, **size))
+    return {path.name: path for path in folder.iterdir() if path.suffix != ".candidates"}
+
+
+@pytest.fixture
+def made(sets: dict[str, Path]) -> Path:
+    return sets["one"]
 
 
 @pytest.fixture(autouse=True)
@@ -117,55 +131,77 @@ def test_what_is_damaged_there_is_named(made: Path, store: Any) -> None:
         open_shards(URL)
 
 
-def test_somebody_elses_place_is_refused(made: Path, store: Any, tmp_path: Path) -> None:
+def test_somebody_elses_place_is_refused(sets: dict[str, Path], store: Any) -> None:
     store.pipe_file("bucket/sets/one/README.md", b"mine")
     with pytest.raises(UsageError, match="holds something else than a set"):
-        pushed(made)
+        pushed(sets["one"])
     assert store.cat_file("bucket/sets/one/README.md") == b"mine"
     store.rm("bucket/sets", recursive=True)
-    pushed(made)
-    other = tmp_path / "other"
-    shutil.copytree(made, other)
-    build(
-        BuildConfig(
-            train=str(made), out=tmp_path / "other set", mlm="none", glove="embedded", num_workers=1
-        )
-    )
+    pushed(sets["one"])
     with pytest.raises(UsageError, match="made with another configuration"):
-        pushed(tmp_path / "other set")
+        pushed(sets["other"])
 
 
-def building(*options: str) -> subprocess.Popen[str]:
-    sample = Path(__file__).parents[1] / "augment/embedded/sample-train-v2.0.json"
-    fixed = "--mlm none --glove embedded --limit-contexts 3 --num-shards 2 --copies-per-example 2"
-    return subprocess.Popen(
-        [sys.executable, "-m", "augment.build", str(sample), URL, *fixed.split(), *options],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+def building(seed: int, workers: int) -> tuple[str, ...]:
+    sources = "--mlm none --glove embedded --limit-contexts 3 --copies-per-example 2 --num-shards 2"
+    more = ("--seed", f"{seed}", "--num-workers", f"{workers}")
+    return "augment.build", str(SAMPLE), URL, *sources.split(), *more
 
 
-def test_two_builds_into_one_place_at_once(made: Path, store: Any, tmp_path: Path) -> None:
-    """Each with two worker processes; the same set twice, then another into its place."""
-    both = [building("--num-workers", "2") for _ in range(2)]
-    said = [process.communicate(timeout=600)[0] for process in both]
-    assert [process.returncode for process in both] == [0, 0], said
+def as_command(environment: dict[str, str], log: Path, module: str, *arguments: str) -> None:
+    """Be a command, in a process that has imported what commands import."""
+    with log.open("wb") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    os.environ.update(environment)
+    sys.argv = [module, *arguments]
+    runpy.run_module(module, run_name="__main__", alter_sys=True)
+
+
+def at_once(folder: Path, *commands: tuple[str, ...]) -> tuple[list[int | None], list[str]]:
+    """Run commands at the same time, as processes; give how they end, and what they say."""
+    forks = multiprocessing.get_context("forkserver")
+    forks.set_forkserver_preload(["torch", "matplotlib.figure", "s3fs", __name__])
+    logs = [folder / f"{number}.log" for number in range(len(commands))]
+    processes = [
+        forks.Process(target=as_command, args=(dict(os.environ), log, *command))
+        for log, command in zip(logs, commands, strict=True)
+    ]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(timeout=600)
+    return [process.exitcode for process in processes], [log.read_text() for log in logs]
+
+
+@pytest.mark.parametrize("attempt", range(TRIES))
+@pytest.mark.parametrize("other", ["again", "other"])
+@pytest.mark.parametrize("command", ["build", "push"])
+def test_two_at_once(
+    sets: dict[str, Path], store: Any, tmp_path: Path, command: str, other: str, attempt: int
+) -> None:
+    """The same set twice: both end well. Two sets: one is refused, the other is there and whole."""
+    names = ["one", other]
+    if command == "build":
+        workers = 1 if attempt else 2
+        ends, said = at_once(tmp_path, *(building(int(name == "other"), workers) for name in names))
+    else:
+        pushes = (("augment.push", str(sets[name]), URL) for name in names)
+        ends, said = at_once(tmp_path, *pushes)
+    assert sorted(ends) == ([0, 2] if other == "other" else [0, 0]), said
     store.get("bucket/sets/one", str(tmp_path / "fetched"), recursive=True)
-    assert digests(tmp_path / "fetched") == digests(made)
-    assert open_shards(URL).to_list() == open_shards(made).to_list()
+    assert digests(tmp_path / "fetched") == digests(sets[names[ends.index(0)]])
+    open_shards(URL)
+    if 2 in ends:
+        assert "made with another configuration" in said[ends.index(2)]
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert SECRET not in "".join(said)
     assert not any(SECRET.encode() in path.read_bytes() for path in files)
-    other = building("--num-workers", "1", "--seed", "1")
-    assert "seed: 0 there, 1 here" in other.communicate(timeout=600)[0]
-    assert other.returncode == 2
 
 
 def test_a_store_that_does_not_let_in_ends_the_build(store: Any, tmp_path: Path) -> None:
-    sample = Path(__file__).parents[1] / "augment/embedded/sample-train-v2.0.json"
     with pytest.raises(FileNotFoundError, match="s3://none/set: no such bucket; make it first"):
-        build(BuildConfig(train=str(sample), out="s3://none/set", mlm="none", glove="embedded"))
+        build(BuildConfig(train=str(SAMPLE), out="s3://none/set", mlm="none", glove="embedded"))
     assert not list((tmp_path / "cache").rglob("block-*"))
     with pytest.raises(ValueError, match="a URL as a path; give it as a text"):
         BuildConfig(train="x", out=Path("s3://bucket/set"))
@@ -190,10 +226,10 @@ def test_plain_readers_open_it_where_it_lies(made: Path, store: Any) -> None:
     assert sum(map(len, parts)) == len(wanted)
 
 
+@pytest.mark.parametrize("store", ["moto"], indirect=True)
 def test_no_command_says_or_writes_a_secret(made: Path, store: Any, tmp_path: Path) -> None:
     """Neither those that work nor those that fail, with the place of the error shown."""
-    sample = Path(__file__).parents[1] / "augment/embedded/sample-train-v2.0.json"
-    store.pipe_file("bucket/sets/train.json", sample.read_bytes())
+    store.pipe_file("bucket/sets/train.json", SAMPLE.read_bytes())
     none, small = "s3://no-such-bucket/set", ("--mlm", "none", "--glove", "embedded")
     few = ("--limit-contexts", "2", "--num-workers", "1", "--copies-per-example", "1")
     commands = (
