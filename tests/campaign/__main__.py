@@ -17,7 +17,7 @@ from typing import Literal
 
 import tyro
 
-from tests.campaign import damage, full_disk, fuzz, kills, others, store
+from tests.campaign import damage, full_disk, fuzz, kills, others, stops, store
 from tests.campaign.scene import Case, Scene
 
 RIGHT = {
@@ -29,6 +29,7 @@ RIGHT = {
     others.UNTOUCHED,
     store.SAME,
     store.NAMED,
+    stops.SAME,
 }
 PARTS: dict[str, tuple[int, Callable[[Scene, range, int], Iterator[Case]]]] = {
     "damage": (600, damage.cases),
@@ -37,15 +38,16 @@ PARTS: dict[str, tuple[int, Callable[[Scene, range, int], Iterator[Case]]]] = {
     "fuzz": (1500, fuzz.cases),
     "others": (30, others.cases),
     "store": (200, store.cases),
+    "stops": (1000, stops.cases),
 }
-"""How many cases a whole campaign has."""
+"""How many cases a whole campaign has; of stops at most, as many as requests that write."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class CampaignConfig:
     """Faults at random, the same for the same seed."""
 
-    only: Literal["all", "damage", "kills", "disk", "fuzz", "others", "store"] = "all"
+    only: Literal["all", "damage", "kills", "disk", "fuzz", "others", "store", "stops"] = "all"
     """One part."""
     start: int = 0
     """Number of the first case."""

@@ -4,9 +4,12 @@ import http.client
 import os
 import random
 import re
+import signal
 import socket
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Container, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -30,10 +33,15 @@ BURSTS = (1, 1, 1, 1, 2, 2, 3, 5, 9, 1000)
 SLOW_DOWN = b"<Error><Code>SlowDown</Code><Message>Reduce your request rate.</Message></Error>"
 DENIED = b"<Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>"
 SIGNED = {
-    "Authorization": "AWS4-HMAC-SHA256 Credential=key/20260101/us-east-1/s3/aws4_request, "
-    "SignedHeaders=host, Signature=0"
+    "Authorization": "AWS4-HMAC-SHA256 Credential=S3RVER/20260101/us-east-1/s3/aws4_request, "
+    "SignedHeaders=host, Signature=0",
+    "x-amz-content-sha256": "UNSIGNED-PAYLOAD",
 }
-"""The server looks for the region alone."""
+"""The servers look for key and region alone."""
+METHODS = ("GET", "HEAD", "PUT", "POST", "DELETE")
+WRITES = ("PUT", "POST", "DELETE")
+BEFORE, AFTER = "killed before a request is passed on", "killed before the answer"
+"""What ends the client whose process is the proxy's victim."""
 KEPT = {"content-type", "etag", "last-modified", "content-range", "accept-ranges"}
 
 
@@ -45,6 +53,7 @@ class Proxy(ThreadingHTTPServer):
     def __init__(self, port: int) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.port = port
+        self.url = f"http://127.0.0.1:{self.server_port}"
         self.lock = threading.Lock()
         self.calm()
 
@@ -52,19 +61,23 @@ class Proxy(ThreadingHTTPServer):
         """Break nothing, and count from 0."""
         self.disturb("", range(0))
 
-    def disturb(self, fault: str, turns: range) -> None:
-        """Break the requests of these numbers, counted from now on."""
+    def disturb(self, fault: str, turns: range, methods: Container[str] = METHODS) -> None:
+        """Break the requests of these numbers, counted from now on, of these methods alone."""
         with self.lock:
             self.fault, self.turns, self.count, self.broken = fault, turns, 0, 0
+            self.methods, self.victim = methods, Future[int]()
 
-    def next_fault(self) -> str:
+    def next_fault(self, method: str) -> str:
         """Count a request; give what happens to it."""
         with self.lock:
+            if method not in self.methods:
+                return ""
             number, self.count = self.count, self.count + 1
             if number not in self.turns:
                 return ""
             self.broken += 1
-            return self.fault
+            dead = self.fault in (BEFORE, AFTER) and number > self.turns.start
+            return "reset" if dead else self.fault
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Say nothing of clients that go away."""
@@ -75,7 +88,7 @@ class _Handler(BaseHTTPRequestHandler):
     server: Proxy
 
     def _serve(self) -> None:
-        fault = self.server.next_fault()
+        fault = self.server.next_fault(self.command)
         body = self._body()
         if fault == "500":
             return self._answer(500, {}, b"")
@@ -88,7 +101,11 @@ class _Handler(BaseHTTPRequestHandler):
             return self._hang_up()
         if fault == "body wrong" and self.command == "PUT":
             body = _flipped(body)
+        if fault == BEFORE:
+            return self._kill()
         status, headers, content = self._forward(body)
+        if fault == AFTER:
+            return self._kill()
         if fault == "answer lost":
             return self._hang_up()
         if fault == "body wrong" and self.command == "GET":
@@ -138,6 +155,10 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(content[:until])
 
+    def _kill(self) -> None:
+        os.kill(self.server.victim.result(timeout=60), signal.SIGKILL)
+        self._hang_up()
+
     def _hang_up(self) -> None:
         self.close_connection = True
         self.wfile.flush()
@@ -157,16 +178,16 @@ def _flipped(content: bytes) -> bytes:
 
 
 @contextmanager
-def proxied() -> Iterator[Proxy]:
-    """Serve a store behind a proxy, to which the environment points."""
-    with s3_server() as port, Proxy(port) as proxy:
+def proxied(server: str = "moto") -> Iterator[Proxy]:
+    """Serve a store with an empty bucket behind a proxy, to which the environment points."""
+    with s3_server(kind=server) as port, Proxy(port) as proxy:
+        ask(proxy, "PUT", "/bucket")
         thread = threading.Thread(target=proxy.serve_forever, daemon=True)
         thread.start()
         try:
             # of three layers that try again, one less: a store that does not come back ends sooner
             tries = {"AWS_MAX_ATTEMPTS": "1"}
-            endpoint = {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{proxy.server_port}"}
-            with mock.patch.dict(os.environ, {**endpoint, **tries}):
+            with mock.patch.dict(os.environ, {"AWS_ENDPOINT_URL": proxy.url, **tries}):
                 yield proxy
         finally:
             proxy.shutdown()
@@ -175,15 +196,14 @@ def proxied() -> Iterator[Proxy]:
 def cases(scene: Scene, numbers: range, seed: int) -> Iterator[Case]:
     """Break a burst of requests of a command, at random; then run it again in peace."""
     with proxied() as proxy:
-        _make_bucket(proxy)
         scene.put_back("built")
-        assert scene.run(("augment.push", "set", URL), _quick).code == 0
+        assert scene.run(("augment.push", "set", URL), quick).code == 0
         right, lengths = {}, {}
         for name, command in JOBS.items():
             scene.put_back("built")
-            _empty(proxy, "new/")
+            empty(proxy, "new/")
             proxy.calm()
-            done = scene.run(command, _quick)
+            done = scene.run(command, quick)
             assert done.code == 0, done.said
             right[name], lengths[name] = _result(scene, proxy, name), proxy.count
         for number in numbers:
@@ -191,15 +211,15 @@ def cases(scene: Scene, numbers: range, seed: int) -> Iterator[Case]:
             name, fault = draw.choice(list(JOBS)), draw.choice(FAULTS)
             first, burst = draw.randrange(lengths[name]), draw.choice(BURSTS)
             scene.put_back("built")
-            _empty(proxy, "new/")
+            empty(proxy, "new/")
             proxy.disturb(fault, range(first, first + burst))
-            done = scene.run(JOBS[name], _quick)
+            done = scene.run(JOBS[name], quick)
             broken, said = proxy.broken, done.said
             proxy.calm()
             verdict = done.fault or SAME
             if not done.fault and done.code:
                 verdict = NAMED if "s3://bucket" in said else "not named"
-                again = scene.run(JOBS[name], _quick)
+                again = scene.run(JOBS[name], quick)
                 said += again.said
                 if again.code:
                     verdict = "fails when run again"
@@ -210,7 +230,7 @@ def cases(scene: Scene, numbers: range, seed: int) -> Iterator[Case]:
             yield Case(number, name, f"request {first}", f"{fault} x {burst}", verdict, said)
 
 
-def _quick() -> None:
+def quick() -> None:
     """Wait less between tries: a campaign has many."""
     import augment.remote.bucket
     import augment.remote.placing
@@ -219,10 +239,12 @@ def _quick() -> None:
     augment.remote.placing.SETTLING = 0.0
 
 
-def _ask(proxy: Proxy, method: str, path: str) -> bytes:
+def ask(proxy: Proxy, method: str, path: str) -> bytes:
+    """Ask the server, past the proxy's faults."""
     server = http.client.HTTPConnection("127.0.0.1", proxy.port, timeout=60)
     try:
-        server.request(method, path, headers=SIGNED)
+        date = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+        server.request(method, path, headers={**SIGNED, "x-amz-date": date})
         answer = server.getresponse()
         content = answer.read()
         assert answer.status < 300, content
@@ -231,26 +253,24 @@ def _ask(proxy: Proxy, method: str, path: str) -> bytes:
         server.close()
 
 
-def _make_bucket(proxy: Proxy) -> None:
-    _ask(proxy, "PUT", "/bucket")
-
-
-def _names(proxy: Proxy, prefix: str) -> list[str]:
-    listed = _ask(proxy, "GET", f"/bucket?list-type=2&prefix={prefix}").decode()
+def names(proxy: Proxy, prefix: str) -> list[str]:
+    """List what is there."""
+    listed = ask(proxy, "GET", f"/bucket?list-type=2&prefix={prefix}").decode()
     return re.findall("<Key>(.*?)</Key>", listed)
 
 
-def _empty(proxy: Proxy, prefix: str) -> None:
-    for name in _names(proxy, prefix):
-        _ask(proxy, "DELETE", f"/bucket/{name}")
+def empty(proxy: Proxy, prefix: str) -> None:
+    """Delete what is there."""
+    for name in names(proxy, prefix):
+        ask(proxy, "DELETE", f"/bucket/{name}")
 
 
 def _result(scene: Scene, proxy: Proxy, name: str) -> Any:
     """Give all that a command made."""
     if name in ("build", "push"):
         return {
-            key: _ask(proxy, "GET", f"/bucket/{key}")
-            for key in _names(proxy, "new/")
+            key: ask(proxy, "GET", f"/bucket/{key}")
+            for key in names(proxy, "new/")
             if key.rpartition("/")[2] not in NOT_COMPARED
         }
     if name == "export":
