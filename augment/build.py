@@ -15,6 +15,7 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 import tyro
 
@@ -167,6 +168,10 @@ class BuildConfig:
         if is_url(self.out):
             if self.overwrite:
                 raise ValueError("--overwrite: replaces nothing in a bucket; choose another OUT")
+            if not urlsplit(str(self.out)).path.strip("/"):
+                raise ValueError(
+                    f"OUT {self.place}: name a place in the bucket, as in {self.place}/set"
+                )
             inside = f"{self.candidates_place}/".startswith(f"{str(self.out).rstrip('/')}/")
         else:
             inside = self._holds_candidates(Path(self.out))

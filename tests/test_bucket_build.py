@@ -299,6 +299,7 @@ def test_candidates_lie_beside_the_set(
     ("places", "message"),
     [
         ({"candidates": f"{URL}/data"}, "--candidates .*: inside OUT"),
+        ({"out": "s3://bucket/"}, "OUT s3://bucket: name a place in the bucket"),
         ({"candidates": "s3:/bucket/set"}, "--candidates s3:/bucket/set: a URL as a path"),
         ({"candidates": Path("s3://bucket/x")}, "a URL as a path; give it as a text"),
     ],
