@@ -16,7 +16,7 @@ from tests.s3_server import SERVERS, missing
 SAME = "readers saw a whole set or none, the same when run again"
 URL = "s3://bucket/new"
 SOURCES = ("--mlm", "none", "--glove", "vectors.txt", "--allow-unchanged", "--num-workers", "1")
-SIZE = ("--copies-per-example", "2", "--num-shards", "2", "--candidates", "candidates")
+SIZE = ("--copies-per-example", "2", "--num-shards", "2")
 JOBS: dict[str, Command] = {
     "build": ("augment.build", "train.json", URL, *SOURCES, *SIZE),
     "push": ("augment.push", "set", URL),
@@ -99,7 +99,7 @@ def _stopped(
 
 def _start_again(scene: Scene, proxy: Proxy) -> None:
     scene.put_back("built")
-    empty(proxy, "new/")
+    empty(proxy, "new")  # and the candidates beside it
 
 
 def _content(proxy: Proxy, run: Run) -> dict[str, bytes]:
