@@ -2,6 +2,7 @@
 
 import copy
 import json
+import pickle
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,8 +14,10 @@ from augment.base.command import UsageError
 from augment.build import BuildConfig, build
 from augment.building.blocks import AllContexts, Blocks, Reading, read_blocks
 from augment.building.buckets import Buckets
+from augment.remote.bucket import Bucket
 from augment.squad import TRAIN_PART, read_squad
 from tests.clusters import long_set
+from tests.test_bucket_build import empty_store
 from tests.test_build import digests
 
 READING = Reading(part=TRAIN_PART, on_bad_answer="fail", limit_contexts=None, copies=3)
@@ -138,3 +141,39 @@ def test_texts_that_repeat_are_found(tmp_path: Path) -> None:
     for number in range(100):
         buckets.add(str(number % 90), number)
     assert sorted(buckets.repeated()) == [[number, number + 90] for number in range(10)]
+
+
+def test_another_machine_fetches_what_it_reads(
+    train: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """What is damaged there is fetched again; what is damaged in the bucket is put again."""
+    empty_store()
+    monkeypatch.setattr("augment.remote.bucket.PAUSE", 0.0)
+    bucket, folder = Bucket("memory://sets/one"), "receipts/input/blocks"
+    blocks = read(train, tmp_path).put(bucket, folder)
+    everything, distinct = list(blocks.paragraphs(range(len(blocks)))), blocks.distinct(2)
+    monkeypatch.setenv("TWENTYFOLD_CACHE", str(tmp_path / "other"))
+
+    def arrived() -> Blocks:
+        there: Blocks = pickle.loads(pickle.dumps(blocks))
+        return there
+
+    assert arrived().distinct(2) == distinct
+    copies = tmp_path / "other" / "builds"
+    [one] = copies.rglob("block-*.arrow")
+    one.write_bytes(b"damaged")
+    assert arrived().distinct(2) == distinct
+    assert f"{one}: damaged" in capsys.readouterr().err
+    assert list(arrived().paragraphs(range(len(blocks)))) == everything
+    assert len(list(copies.rglob("block-*.arrow"))) == blocks.number
+    for copied in copies.rglob("*.arrow"):
+        copied.unlink()
+    bucket.write(f"{folder}/{one.name}", b"damaged")
+    with pytest.raises(OSError, match=f"{one.name}: tried 5 times: what came is not"):
+        arrived().distinct(2)
+    assert blocks.distinct(2) == distinct, "this machine has its own"
+    blocks.put(bucket, folder)
+    assert arrived().distinct(2) == distinct

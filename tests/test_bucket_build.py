@@ -202,26 +202,31 @@ def test_who_has_lost_the_place_puts_nothing_there(
     assert fetched(tmp_path / "after") == there
 
 
-def test_a_shard_that_changed_since_its_receipt_is_made_again(
-    config: BuildConfig, made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def all_but_finished(config: BuildConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Build, and stop when every shard has its receipt."""
     with monkeypatch.context() as patch:
         patch.setattr(BucketSet, "finishing", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             build(config)
+
+
+def test_a_shard_that_changed_since_its_receipt_is_made_again(
+    config: BuildConfig, made: Path, all_but_finished: None, tmp_path: Path
+) -> None:
     Bucket(URL).write("data/train-00001-of-00003.arrow", b"another's")
     build(config)
     assert fetched(tmp_path / "fetched") == digests(made)
 
 
 def test_a_receipt_that_the_store_does_not_give_is_made_again(
-    config: BuildConfig, made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    config: BuildConfig,
+    made: Path,
+    all_but_finished: None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """As S3's clients do where the store's checksum of a file does not fit."""
-    with monkeypatch.context() as patch:
-        patch.setattr(BucketSet, "finishing", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
-        with pytest.raises(KeyboardInterrupt):
-            build(config)
     files = type(fsspec.filesystem("memory"))
     bad = [
         name for name in fsspec.filesystem("memory").find("sets/one/receipts") if "00001" in name

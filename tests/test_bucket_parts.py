@@ -65,6 +65,9 @@ def test_another_machine_fetches_what_it_uses_alone(
     stored = Stored(other, None)
     assert [slot.end for slot in stored.candidates(TEXTS[:1]).slots("a bee")] == [1, 5]
     assert [name.partition("-")[0] for name in seen] == ["index", seen[1]], "and one part"
+    del seen[:]
+    assert not Stored(machine("b"), None).lacks(TEXTS[:1]).any()
+    assert not seen, "index and copy are here"
     parts.write(rows("later"), "here")
     assert stored.candidates(["later"]).num_words("later") == 1
     del seen[:]
@@ -119,6 +122,13 @@ def test_what_is_damaged_there_is_deleted_and_here_fetched_again(
     [copy] = (parts.folder / one).parent.glob(f"{Path(one).name}.*")
     copy.write_bytes(copy.read_bytes()[:-1])
     assert not Stored(machine("a"), None).lacks(TEXTS).any()
+    assert f"{copy}: damaged" in capsys.readouterr().err
+    [swapped] = (parts.folder / others[0]).parent.glob(f"{Path(others[0]).name}.*")
+    swapped.write_bytes(copy.read_bytes())
+    assert not Stored(machine("a"), None).lacks(TEXTS).any()
+    assert f"{swapped}: damaged (its bytes are not those of its checksum, or of its name)" in (
+        capsys.readouterr().err
+    )
     spoil(parts.bucket, one)
     assert Stored(machine("c"), None).lacks(TEXTS).sum() == 1
     assert sorted(parts.names()) == others

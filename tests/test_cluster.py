@@ -188,5 +188,5 @@ def test_machines_that_share_a_bucket_alone(
         assert digests(tmp_path / "set") == digests(right / "set")
         assert {name.split("/")[1] for name in files.find("bucket")} == {"set", "set.candidates"}
     assert all(list((cache / "candidates").rglob("*.part.*")) for cache in caches)
-    assert all(list((cache / "blocks").rglob("block-*.arrow")) for cache in caches)
+    assert all(list((cache / "builds").rglob("block-*.arrow")) for cache in caches)
     assert not list((tmp_path / "build").rglob("block-*"))

@@ -24,7 +24,7 @@ from augment.base.command import to_json
 from augment.base.commit import file_sha256, fsync_folder, write_atomic
 from augment.base.paragraphs import Answer, Paragraph, Question
 from augment.base.records import as_json
-from augment.base.stored import stored
+from augment.base.stored import set_aside, stored
 from augment.base.toml_files import fill
 from augment.building.buckets import Buckets
 from augment.building.plan import original_of, raise_clashes
@@ -62,7 +62,9 @@ class Blocks:
     first: str
     """SHA-256 of the file that says which contexts are first of their kind."""
     elsewhere: Bucket | None = None
-    """Where machines fetch what they do not have in `folder`."""
+    """The set in a bucket whose machines fetch what they do not have in `folder`."""
+    fetched_from: str = ""
+    """The folder of that set in which it lies."""
 
     def __len__(self) -> int:
         """Count the paragraphs."""
@@ -72,7 +74,7 @@ class Blocks:
         """Arrive on another machine, which fetches what it needs."""
         vars(self).update(state)
         if self.elsewhere:
-            vars(self)["folder"] = kept_here("blocks", self.elsewhere.url)
+            vars(self)["folder"] = kept_here("builds", self.elsewhere.url) / "fetched"
 
     @property
     def number(self) -> int:
@@ -98,13 +100,13 @@ class Blocks:
         found = compress(self.contexts(places), first.tolist())
         return sorted(found, key=lambda context: (len(context), text_key(context)))
 
-    def put(self, bucket: Bucket) -> "Blocks":
-        """Put them into a bucket, from where other machines fetch what they need of them."""
+    def put(self, bucket: Bucket, folder: str) -> "Blocks":
+        """Put them into a folder of a set in a bucket, from where other machines fetch them."""
         blocks = {_file(block): sha256 for block, sha256 in enumerate(self.hashes)}
         for name, sha256 in {FIRST: self.first, **blocks}.items():
-            if bucket.sha256(name) != sha256:
-                bucket.put(name, self.folder / name)
-        return replace(self, elsewhere=bucket)
+            if bucket.sha256(f"{folder}/{name}") != sha256:
+                bucket.put(f"{folder}/{name}", self.folder / name)
+        return replace(self, elsewhere=bucket, fetched_from=folder)
 
     def forget(self) -> None:
         """Delete what is on disk, and what earlier runs for the same set left."""
@@ -140,9 +142,12 @@ class Blocks:
             ValueError: it was changed.
         """
         path = self.folder / name
-        if (bucket := self.elsewhere) and not path.is_file():
+        if (bucket := self.elsewhere) and not (path.is_file() and file_sha256(path) == sha256):
+            if path.is_file():
+                set_aside(path, "its SHA-256 is not the one that it was written with")
             path.parent.mkdir(parents=True, exist_ok=True)
-            write_atomic(path, lambda temporary: bucket.fetch(name, temporary, sha256))
+            there = f"{self.fetched_from}/{name}"
+            write_atomic(path, lambda temporary: bucket.fetch(there, temporary, sha256))
         if file_sha256(path) != sha256:
             raise ValueError(f"{path}: changed since it was written; run the same command again")
         return path

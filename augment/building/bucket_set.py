@@ -156,7 +156,7 @@ class BucketSet:
 
     def for_all(self, blocks: Blocks) -> Blocks:
         """Put the input where all machines at work find it, until the set is finished."""
-        return blocks.put(Bucket(f"{self.bucket.url}/{INPUT}/{blocks.folder.name}"))
+        return blocks.put(self.bucket, f"{INPUT}/{blocks.folder.name}")
 
     def shards(self, plan: Plan) -> BucketShards:
         """The finished shards."""

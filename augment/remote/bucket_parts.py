@@ -19,7 +19,7 @@ from augment.base.records import is_url
 from augment.remote.bucket import TRIES, Bucket
 from augment.remote.urls import kept_here
 from augment.variants.part_index import PartIndex, from_table, is_index, to_table
-from augment.variants.parts import DAMAGED, Parts, disagreement, opened, pack, part_name, unpack
+from augment.variants.parts import DAMAGED, Parts, disagreement, opened, pack, part_name, proven
 
 
 def parts_at(place: str | Path, setting: Mapping[str, Any]) -> Parts:
@@ -78,7 +78,7 @@ class BucketParts(Parts):
     def read(self, name: str, version: str) -> pa.Table | None:
         """Map the copy of a part, fetched now if it is not there; None if the part is damaged."""
         copy = self._place(name, version)
-        if version and copy.is_file() and (table := unpack(copy)) is not None:
+        if version and copy.is_file() and (table := proven(copy, name)) is not None:
             return table
         content = self._fetched(name)
         return None if content is None else self._copy(name, version, content)
@@ -91,13 +91,14 @@ class BucketParts(Parts):
             table = opened(pa.py_buffer(content)) if content else None
             if table is not None and is_index(table):
                 found = from_table(table)
-                known = found if set(found.names) == set(names) else known
+                if set(found.names) == set(names):
+                    self._keep_here(found)
+                    return found
         return known
 
     def keep_index(self, index: PartIndex) -> None:
         """Keep an index, here and there."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        super().keep_index(index)
+        self._keep_here(index)
         name = _index_name(index.names)
         self._put(name, pack(to_table(index)))
         for other in self.bucket.list():
@@ -107,6 +108,10 @@ class BucketParts(Parts):
     def where(self, name: str) -> str:
         """Say where a part lies."""
         return f"{self.bucket}/{name}".rstrip("/")
+
+    def _keep_here(self, index: PartIndex) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        super().keep_index(index)
 
     def _put(self, name: str, packed: bytes) -> tuple[bytes, pa.Table]:
         """Put a file there if none is there, or a damaged one; give what is there then."""
@@ -127,7 +132,7 @@ class BucketParts(Parts):
         copy = self._place(name, version)
         copy.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(copy, content)
-        return unpack(copy)
+        return proven(copy, name)
 
     def _fetched(self, name: str) -> bytes | None:
         """Read a part; delete it and give None if what comes twice is not whole."""

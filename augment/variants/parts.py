@@ -99,12 +99,7 @@ class Parts:
 
     def read(self, name: str, version: str) -> pa.Table | None:
         """Map a part; set it aside and give None if it is not whole."""
-        path = self.folder / name
-        table = unpack(path)
-        if table is None or not (path.suffix == ".arrow" or part_name(table) == path.stem):
-            set_aside(path, DAMAGED)
-            return None
-        return table
+        return proven(self.folder / name, name)
 
     def index(self, names: Iterable[str]) -> PartIndex:
         """Read the index that was kept, of some of these parts."""
@@ -233,6 +228,15 @@ def unpack(path: Path) -> pa.Table | None:
     if path.suffix != ".arrow":
         return opened(content)
     return pa.ipc.open_file(content).read_all() if file_sha256(path)[:32] == path.stem else None
+
+
+def proven(path: Path, name: str) -> pa.Table | None:
+    """Map the file of a part of some name; set it aside and give None if it is not that part."""
+    table = unpack(path)
+    if table is None or not (path.suffix == ".arrow" or part_name(table) == Path(name).stem):
+        set_aside(path, DAMAGED)
+        return None
+    return table
 
 
 def opened(packed: pa.Buffer) -> pa.Table | None:
