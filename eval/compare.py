@@ -6,7 +6,7 @@ the interval of a lead is one of paired differences.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -100,14 +100,24 @@ def resample(scores: NDArray[np.float64], num_resamples: int, seed: int) -> NDAr
 
     Source: the percentile bootstrap (Efron 1979), paired as in Koehn 2004.
     """
-    random = np.random.default_rng(seed)
     questions = scores.shape[1]
-    found = []
+    found = [
+        np.einsum("rq,sqm->rsm", times / questions, scores, optimize=True)
+        for times in times_drawn(questions, num_resamples, seed)
+    ]
+    return np.concatenate(found)
+
+
+def times_drawn(questions: int, num_resamples: int, seed: int) -> Iterator[NDArray[np.int64]]:
+    """Draw as many questions as there are, again and again; give how often each was drawn.
+
+    Yields:
+        (resamples, questions), of some resamples at a time.
+    """
+    random = np.random.default_rng(seed)
     for start in range(0, num_resamples, CHUNK):
         number = min(CHUNK, num_resamples - start)
-        counts = random.multinomial(questions, np.full(questions, 1 / questions), size=number)
-        found.append(np.einsum("rq,sqm->rsm", counts / questions, scores, optimize=True))
-    return np.concatenate(found)
+        yield random.multinomial(questions, np.full(questions, 1 / questions), size=number)
 
 
 def interval(draws: NDArray[np.float64], level: float) -> tuple[float, float]:

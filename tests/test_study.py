@@ -248,7 +248,7 @@ def test_the_curve_is_made_from_the_records(tmp_path):
     assert text.count(f"| 2 | 20 copies | {worth_of_copies} {worth_by_loss}") == 2
     assert "| copies | 7 | 60.00 | +10.00 (+10.00 to +10.00) |" in text
     picture = (tmp_path / "curve.svg").read_bytes()
-    assert picture.count(b"4 originals, seed 2") == 2
+    assert picture.count(b"4 originals, 2 passes, seed 2") == 2
     write_curve(CurveConfig(records=tmp_path))
     assert (readme.read_text(), (tmp_path / "curve.svg").read_bytes()) == (text, picture)
     readme.write_text("no marks")

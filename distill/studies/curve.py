@@ -52,7 +52,7 @@ def draw(folder: Path) -> bytes:
                         label=name,
                     )
                 axes.set(
-                    title=f"{key[0]} originals, seed {key[2]}",
+                    title=f"{key[0]} originals, {key[1]} passes, seed {key[2]}",
                     xlabel="passes over the originals, or as many rows",
                     ylabel=MEASURES[measure],
                 )
