@@ -16,6 +16,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from unittest import mock
 
+from fsspec import get_filesystem_class
+
 SERVERS = ("moto", "s3rver")
 S3RVER = Path(__file__).parents[1] / ".venv/s3rver/node_modules/s3rver/bin/s3rver.js"
 KEYS = {"AWS_ACCESS_KEY_ID": "S3RVER", "AWS_DEFAULT_REGION": "us-east-1"}
@@ -33,7 +35,12 @@ def missing(kind: str) -> str:
 
 @contextmanager
 def s3_server(secret: str = "secret", kind: str = "moto") -> Iterator[int]:
-    """Serve; the environment says where and with which keys. Gives the port."""
+    """Serve; the environment says where and with which keys. Gives the port.
+
+    s3fs keeps one connection a process for all who name no server: it must forget the one before.
+    """
+    kept = get_filesystem_class("s3")
+    kept.clear_instance_cache()
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     where = {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}", "AWS_SECRET_ACCESS_KEY": secret}
@@ -52,11 +59,15 @@ def s3_server(secret: str = "secret", kind: str = "moto") -> Iterator[int]:
         )
         try:
             for _ in range(600):
+                assert server.poll() is None, f"{kind} ended with {server.returncode}"
                 with socket.socket() as probe:
                     if not probe.connect_ex(("127.0.0.1", port)):
                         break
                 time.sleep(0.1)
+            else:
+                raise TimeoutError(f"{kind} does not answer")
             yield port
         finally:
+            kept.clear_instance_cache()
             server.kill()
             server.wait(timeout=60)

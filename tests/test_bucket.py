@@ -36,7 +36,6 @@ def store(request: pytest.FixtureRequest) -> Iterator[Any]:
         pytest.skip(reason)
     pytest.importorskip("moto.server")
     s3fs = pytest.importorskip("s3fs")
-    s3fs.S3FileSystem.clear_instance_cache()  # which knows the server before this one
     with s3_server(SECRET, request.param):
         files = s3fs.S3FileSystem(skip_instance_cache=True, use_listings_cache=False)
         files.mkdir("bucket")

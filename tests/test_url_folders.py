@@ -32,7 +32,6 @@ def store(request: pytest.FixtureRequest) -> Iterator[tuple[Any, str]]:
         files = s3fs.S3FileSystem(skip_instance_cache=True, use_listings_cache=False)
         files.mkdir("bucket")
         yield files, "s3://bucket"
-        s3fs.S3FileSystem.clear_instance_cache()
 
 
 @pytest.fixture
