@@ -4,10 +4,14 @@ import base64
 import hashlib
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import parse_qs, unquote, urlsplit
+
+import pytest
+from huggingface_hub import constants
 
 
 @dataclass
@@ -19,6 +23,7 @@ class Hub:
     stored: dict[str, bytes] = field(default_factory=dict)
     """Large files by their SHA-256, in a commit or not yet."""
     uploads: list[str] = field(default_factory=list)
+    fetched: list[str] = field(default_factory=list)
     kinds: set[str] = field(default_factory=set)
     tokens: set[str | None] = field(default_factory=set)
     refused: int = 0
@@ -26,17 +31,32 @@ class Hub:
 
 
 @contextmanager
-def hub() -> Iterator[Hub]:
-    """Serve an empty hub."""
+def served_hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    """Serve an empty hub to whatever asks the hub."""
+    with _hub() as served:
+        url = served.address + "/{repo_id}/resolve/{revision}/{filename}"
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", url)
+        monkeypatch.setattr(constants, "ENDPOINT", served.address)
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+        yield served
+
+
+@contextmanager
+def _hub() -> Iterator[Hub]:
     state = Hub()
 
     class Handler(BaseHTTPRequestHandler):
         def log_message(self, *_: object) -> None:
             pass
 
-        def answer(self, value: object, code: int = 200) -> None:
+        def answer(
+            self, value: object, code: int = 200, headers: Mapping[str, str] | None = None
+        ) -> None:
             content = json.dumps(value).encode()
             self.send_response(code)
+            for name, said in (headers or {}).items():
+                self.send_header(name, said)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(content)))
             self.end_headers()
@@ -53,14 +73,49 @@ def hub() -> Iterator[Hub]:
             return content
 
         def do_GET(self) -> None:
-            if "/tree/" in self.path:
-                listed = [
-                    {"type": "file", "path": name, "size": len(content), "oid": "0" * 40}
-                    for name, content in state.files.items()
-                ]
-                self.answer(listed)
+            path = unquote(urlsplit(self.path).path)
+            if not path.startswith(("/api/datasets/someone/", "/datasets/someone/")):
+                self.missing("Repo")
+            elif "/tree/" in path:
+                self.answer_tree(path.partition("/tree/")[2].partition("/")[2])
+            elif "/resolve/" in path:
+                self.answer_file(path.partition("/resolve/")[2].partition("/")[2])
             else:
-                self.answer({"error": "not here"}, 404)
+                self.answer({"id": "someone/set20x", "sha": "0" * 40, "siblings": []})
+
+        def missing(self, what: str) -> None:
+            self.answer({"error": "not here"}, 404, {"X-Error-Code": f"{what}NotFound"})
+
+        def answer_tree(self, folder: str) -> None:
+            inside = f"{folder}/" if folder else ""
+            known = [name for name in state.files if name.startswith(inside)]
+            if folder and not known:
+                self.missing("Entry")
+                return
+            here = {name for name in known if "/" not in name.removeprefix(inside)}
+            recursive = "recursive=true" in self.path.lower()
+            files = [self.entry(name) for name in (known if recursive else sorted(here))]
+            heads = {inside + n.removeprefix(inside).partition("/")[0] for n in {*known} - here}
+            self.answer(files + [{"type": "directory", "path": n, "oid": "0" * 40} for n in heads])
+
+        def entry(self, name: str) -> dict[str, object]:
+            content = state.files[name]
+            oid = hashlib.sha1(b"blob %d\0%b" % (len(content), content)).hexdigest()
+            return {"type": "file", "path": name, "size": len(content), "oid": oid}
+
+        def answer_file(self, name: str) -> None:
+            if name not in state.files:
+                self.missing("Entry")
+                return
+            content, asked = state.files[name], self.headers.get("Range", "")
+            first, last = (asked.removeprefix("bytes=") or "0-").split("-")
+            part = content[int(first) : int(last or len(content)) + 1]
+            self.send_response(206 if asked else 200)
+            self.send_header("Content-Length", str(len(part)))
+            self.send_header("Content-Range", f"bytes {first}-{last}/{len(content)}")
+            self.end_headers()
+            self.wfile.write(part)
+            state.fetched.append(name)
 
         def do_PUT(self) -> None:
             content = self.body()
@@ -85,6 +140,9 @@ def hub() -> Iterator[Hub]:
                 prefix = "datasets/" if kind == "dataset" else ""
                 name = f"{asked['organization']}/{asked['name']}"
                 self.answer({"url": f"{state.address}/{prefix}{name}"})
+            elif "/paths-info/" in self.path:
+                paths = parse_qs(body.decode())["paths"]
+                self.answer([self.entry(name) for name in paths if name in state.files])
             elif self.path == "/api/validate-yaml":
                 self.answer({"errors": [], "warnings": []})
             elif "/preupload/" in self.path:

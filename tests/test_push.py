@@ -13,7 +13,7 @@ from augment.push import PushConfig, push
 from distill import push as student_push
 from tests import tiny_distil
 from tests.finished_runs import finished
-from tests.hub_stand_in import Hub, hub
+from tests.hub_stand_in import Hub, served_hub
 from tests.small_sets import small_set
 
 SECRET = "hf_plantedSecretOfNobody"
@@ -21,13 +21,8 @@ SECRET = "hf_plantedSecretOfNobody"
 
 @pytest.fixture
 def stand_in(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
-    from huggingface_hub import constants
-
-    with hub() as served:
-        monkeypatch.setattr(constants, "ENDPOINT", served.address)
-        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-        monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
-        monkeypatch.setenv("HF_TOKEN", SECRET)
+    monkeypatch.setenv("HF_TOKEN", SECRET)
+    with served_hub(monkeypatch) as served:
         yield served
 
 

@@ -32,6 +32,10 @@ FINAL = (FileNotFoundError, IsADirectoryError, PermissionError, NotImplementedEr
 """What trying again does not mend."""
 UNREACHABLE = re.compile("Connect|Timeout|Resolution")
 """In the names of errors of a network."""
+CLOSED = re.compile("Credentials|RepositoryNotFound|GatedRepo")
+"""In the names of errors that keys may mend; the hub says that what is private is not there."""
+MISNAMED = re.compile("Uri|ParamValidation")
+"""In the names of errors about a URL that no store has."""
 VERSIONS = (
     *("ETag", "etag", "md5Hash", "Content-MD5", "content_md5", "generation", "blob_id", "xet_hash"),
     *("Last-Modified", "LastModified", "last_modified", "updated", "mtime", "created"),
@@ -194,6 +198,8 @@ class Bucket:
             try:
                 info = self._files.info(self._path(name))
             except FileNotFoundError as error:
+                if _kind(error) is PermissionError:
+                    raise
                 raise FileNotFoundError("no such file or folder") from error
             if info.get("type", "file") != "file":
                 raise IsADirectoryError("a folder, and no file")
@@ -283,6 +289,7 @@ class Bucket:
         """Do something with a file, a few times if need be.
 
         Raises:
+            ValueError: no store has such a name.
             OSError: with the last reason.
         """
         where = f"{self}/{name}" if name else str(self)
@@ -298,14 +305,16 @@ class Bucket:
                 time.sleep(PAUSE * 2**attempt)
         tried = f"tried {TRIES} times: " if kind is OSError else ""
         cause = None if secrets_of(self.url) else last  # a traceback would show them
-        raise kind(f"{where}: {tried}{said(last, self.url)}{self._remedy(kind, last)}") from cause
+        why = said(last, self.url).rstrip(".")
+        raise kind(f"{where}: {tried}{why}{self._remedy(kind, last)}") from cause
 
     def _remedy(self, kind: type[Exception], error: Exception) -> str:
         store = self.url.partition("://")[0]
         if kind is PermissionError:
+            anon = f", or pass --storage-options {store}.anon=true if everybody may"
             return (
-                f"; give keys that may list, read and write there ({where_keys_are(store)}), or "
-                f"pass --storage-options {store}.anon=true if everybody may"
+                f"; give keys that may list, read and write there ({where_keys_are(store)})"
+                f"{anon * (store != 'hf')}"
             )
         if UNREACHABLE.search(type(error).__name__):
             return "; see that the store answers there, and run the same command again"
@@ -314,8 +323,11 @@ class Bucket:
 
 def _kind(error: Exception) -> type[Exception]:
     """Give what an error is told as; OSError if trying again may mend it."""
-    if "Credentials" in type(error).__name__:
+    name = type(error).__name__ + type(error.__cause__).__name__
+    if CLOSED.search(name):
         return PermissionError
+    if MISNAMED.search(name):
+        return ValueError
     return next((kind for kind in FINAL if isinstance(error, kind)), OSError)
 
 
