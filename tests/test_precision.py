@@ -10,9 +10,11 @@ from augment.base import models
 
 @pytest.fixture(autouse=True)
 def forgotten():
-    models.cpu_dtype.cache_clear()
+    for known in (models.cpu_dtype, models.warn_if_emulated):
+        known.cache_clear()
     yield
-    models.cpu_dtype.cache_clear()
+    for known in (models.cpu_dtype, models.warn_if_emulated):
+        known.cache_clear()
 
 
 def flags(monkeypatch, *, avx512=False, amx=False, onednn=True):
@@ -49,3 +51,13 @@ def test_without_units_the_faster_product_decides(times, dtype, monkeypatch):
     monkeypatch.setattr(torch.nn.functional, "linear", linear)
     monkeypatch.setattr(models, "time", types.SimpleNamespace(perf_counter=lambda: now))
     assert models.pick_dtype("auto", "cpu") == dtype
+
+
+@pytest.mark.parametrize(("units", "said"), [(True, ""), (False, "warning: bfloat16 is slower")])
+def test_who_asks_for_bfloat16_hears_once_that_it_is_emulated(units, said, monkeypatch, capsys):
+    flags(monkeypatch, avx512=units, onednn=False)
+    for _ in range(2):
+        assert models.pick_dtype("bfloat16", "cpu") == "bfloat16"
+    heard = capsys.readouterr().err
+    assert heard.startswith(said)
+    assert heard.count("\n") == bool(said)

@@ -5,6 +5,7 @@ Every model of the project is found, hashed and placed here, and loaded by `chec
 
 import hashlib
 import os
+import sys
 import time
 from functools import cache
 from itertools import chain
@@ -156,10 +157,18 @@ def pick_dtype(dtype: str, device_class: str) -> str:
     import torch
 
     if dtype != "auto":
+        warn_if_emulated(dtype, device_class)
         return dtype
     if device_class == "cuda":
         return "bfloat16" if torch.cuda.get_device_capability() >= (8, 0) else "float16"
     return cpu_dtype()
+
+
+@cache
+def warn_if_emulated(dtype: str, device_class: str) -> None:
+    """Say, once, that bfloat16 was asked of a processor without units for it."""
+    if (dtype, device_class) == ("bfloat16", "cpu") and cpu_dtype() == "float32":
+        print("warning: bfloat16 is slower than float32 on this processor", file=sys.stderr)
 
 
 @cache

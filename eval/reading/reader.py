@@ -17,7 +17,7 @@ from augment.base.checkpoints import (
     load_tokenizer,
 )
 from augment.base.command import UsageError
-from augment.base.models import Device, pick_device
+from augment.base.models import Device, pick_device, warn_if_emulated
 from eval.reading.answers import Answer, Span, choose_answers
 from eval.reading.encoder import positions_of
 from eval.reading.exported import is_exported, load_exported
@@ -86,7 +86,9 @@ class Reader:
             tokenizer, model = load_exported(name, device=device, dtype=dtype)
         else:
             tokenizer, model = load_checkpoint(find_reader(name), dtype=dtype, allow_bin=allow_bin)
-            model = model.to(pick_device(device))
+            place = pick_device(device)
+            warn_if_emulated(dtype, place.type)
+            model = model.to(place)
         reader = cls(model, tokenizer, protocol or Protocol(), batch_size)
         reader.check_length()
         return reader
