@@ -19,7 +19,15 @@ from urllib.parse import urlsplit
 
 import tyro
 
-from augment.base.command import UsageError, needing, run, to_json, usable_cores, versions
+from augment.base.command import (
+    UsageError,
+    is_url_as_path,
+    needing,
+    run,
+    to_json,
+    usable_cores,
+    versions,
+)
 from augment.base.commit import write_atomic
 from augment.base.folders import OutFolder
 from augment.base.records import as_json, is_url, shown
@@ -57,6 +65,7 @@ from augment.engines.options import LOCAL, EngineOptions
 from augment.remote.bucket import Bucket
 from augment.remote.bucket_parts import parts_at
 from augment.remote.storage_options import AS_CONFIGURED, StorageOptions
+from augment.remote.urls import check_place
 from augment.squad import TRAIN_PART, OnBadAnswer, Part
 from augment.variants.masking import MaskingRule
 from augment.variants.parts import Parts
@@ -163,8 +172,12 @@ class BuildConfig:
         if not 0 <= self.seed < 2**64:
             raise ValueError(f"--seed {self.seed}: must be 0 or more, below 2**64")
         for name, place in (("OUT", self.out), ("--candidates", self.candidates_place)):
-            if re.match(r"\w+:/", str(place)) and not is_url(place):
-                raise ValueError(f"{name} {place}: a URL as a path; give it as a text")
+            if is_url_as_path(place):
+                raise ValueError(
+                    f"{name} {place}: a URL with one slash, or as a path; write two, in a text"
+                )
+            if is_url(place):
+                check_place(name, str(place))
         if is_url(self.out):
             if self.overwrite:
                 raise ValueError("--overwrite: replaces nothing in a bucket; choose another OUT")
@@ -172,7 +185,9 @@ class BuildConfig:
                 raise ValueError(
                     f"OUT {self.place}: name a place in the bucket, as in {self.place}/set"
                 )
-            inside = f"{self.candidates_place}/".startswith(f"{str(self.out).rstrip('/')}/")
+            places = (str(place).rstrip("/") for place in (self.candidates_place, self.out))
+            candidates, out = (f"{re.sub('^s3a:', 's3:', place)}/" for place in places)
+            inside = candidates.startswith(out)
         else:
             inside = self._holds_candidates(Path(self.out))
         if inside:

@@ -12,6 +12,7 @@ import tyro
 
 from augment.base.command import run
 from augment.base.paragraphs import raise_faults
+from augment.base.set_records import RUN
 from augment.base.stored import checksum_faults, seal
 from augment.cards.archive import archive_card
 from augment.cards.data_card import card_facts, is_archive, write_card
@@ -45,7 +46,7 @@ def _main(config: CardConfig) -> None:
         write_card(config.out, told)
         print(config.out / "README.md")
         return
-    faults = folder_faults(config.out) + checksum_faults(config.out)
+    faults = folder_faults(config.out) + checksum_faults(config.out, RUN)
     others = [fault for fault in faults if not fault.startswith("README.md")]
     raise_faults(str(config.out), others, "build the set again, or copy it again")
     if config.keep is not None:

@@ -50,7 +50,7 @@ def check(place: str | Path) -> dict[str, int]:
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder}: no such folder")
     manifest = read_manifest(folder)
-    faults = folder_faults(folder) + checksum_faults(folder)
+    faults = folder_faults(folder) + checksum_faults(folder, RUN)  # of one built in a bucket
     checked: dict[str, int] = {}
     if not faults:
         checked, faults = _check_rows(

@@ -12,7 +12,7 @@ from typing import Annotated
 import tyro
 
 from augment.base.command import run
-from augment.base.records import is_url
+from augment.base.records import is_url, shown
 from augment.base.stored import CHECKSUMS, read_checksums
 from augment.check import check
 from augment.remote.hub import listing, push_files
@@ -47,7 +47,7 @@ def push(config: PushConfig) -> None:
     check(config.augmented)
     names = [*read_checksums(config.augmented), CHECKSUMS]
     if config.dry_run:
-        print(listing(config.augmented, names, config.repository))
+        print(listing(config.augmented, names, shown(config.repository)))
     elif is_url(config.repository):
         print(put_set(config.augmented, names, config.repository))
     else:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
+from augment.base.command import default_cache
 from augment.base.commit import file_sha256
 from augment.base.paragraphs import Paragraph, raise_faults, span_fault
-from augment.base.records import default_cache
 from augment.base.set_records import MANIFEST, Manifest, read_manifest
 from augment.base.stored import stored
 from augment.remote.fetching import at_hand

@@ -20,6 +20,7 @@ from augment.building.bucket_set import BucketSet
 from augment.cards import data_card
 from augment.check import check
 from augment.engines.array_job import LeftToOthers
+from augment.push import PushConfig, push
 from augment.remote.bucket import Bucket
 from augment.remote.fetching import at_hand
 from augment.shards import open_shards
@@ -305,13 +306,37 @@ def test_candidates_lie_beside_the_set(
     [
         ({"candidates": f"{URL}/data"}, "--candidates .*: inside OUT"),
         ({"out": "s3://bucket/"}, "OUT s3://bucket: name a place in the bucket"),
-        ({"candidates": "s3:/bucket/set"}, "--candidates s3:/bucket/set: a URL as a path"),
-        ({"candidates": Path("s3://bucket/x")}, "a URL as a path; give it as a text"),
+        ({"candidates": "s3:/bucket/set"}, "--candidates s3:/bucket/set: a URL with one slash"),
+        ({"candidates": Path("s3://bucket/x")}, "or as a path; write two, in a text"),
+        ({"out": "s3://b/set", "candidates": "s3a://b/set/x"}, "inside OUT"),
+        ({"out": "s3://"}, "OUT s3://: names no place; write one such as s3://bucket/set"),
+        ({"candidates": "s3://"}, "--candidates s3://: names no place"),
+        ({"out": "s3://bucket//set"}, "OUT s3://bucket//set: a doubled slash or"),
+        ({"out": "s3://bucket/set?x"}, "OUT s3://bucket/set: a doubled slash or a . in it"),
     ],
 )
 def test_places_that_are_refused(config: BuildConfig, places: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         replace(config, **places)
+
+
+def test_a_copy_of_it_is_checked_and_pushed_back(config: BuildConfig, tmp_path: Path) -> None:
+    """Its run record is in no `SHA256SUMS`: of all files it alone differs between two builds."""
+    build(config)
+    fetched(tmp_path / "copy")
+    assert check(tmp_path / "copy") == check(URL)
+    files = fsspec.filesystem("memory")
+    files.rm_file(next(name for name in files.find(URL) if name.endswith(".arrow")))
+    for url in (URL, "memory://sets/another"):
+        push(PushConfig(augmented=tmp_path / "copy", repository=url))
+        assert check(url) == check(tmp_path / "copy")
+
+
+def test_a_file_is_no_empty_place(config: BuildConfig, memory_store: Any) -> None:
+    """A set beneath its name would be read in place of the file."""
+    memory_store.pipe_file(URL, Path(config.train).read_bytes())
+    with pytest.raises(UsageError, match="holds something else than a set"):
+        build(replace(config, train=URL))
 
 
 def at_once(*configs: BuildConfig) -> list[object]:

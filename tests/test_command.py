@@ -210,3 +210,22 @@ def test_only_our_leftovers_are_removed(tmp_path: Path) -> None:
         path.touch()
     assert remove_leftovers(tmp_path) == 1
     assert sorted(p.name for p in tmp_path.rglob("*")) == [".theirs.tmp", "a.tmp", "data"]
+
+
+def test_a_url_where_a_path_is_needed_is_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A folder of the name "s3:" would be made."""
+    assert end(monkeypatch, None, "s3://me:hidden@bucket/x") == 2
+    assert capsys.readouterr().err == (
+        "error: s3://bucket/x: a file or folder of this machine is needed here, no URL\n"
+    )
+
+
+def test_a_cache_that_cannot_be_written_is_told_with_what_to_do(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setenv("TWENTYFOLD_CACHE", str(tmp_path / "cache"))
+    error = OSError(errno.EROFS, "Read-only file system", str(tmp_path / "cache/set-1"))
+    assert end(monkeypatch, error) == 1
+    assert "set TWENTYFOLD_CACHE to a folder that can be" in capsys.readouterr().err

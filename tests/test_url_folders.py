@@ -70,7 +70,7 @@ def test_a_pattern_names_files(
     store: tuple[Any, str], here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     url, fetched = put(store, here), counted(monkeypatch, store)
-    for pattern in ("part-*.jsonl", "*/part-4.jsonl", "part-[23].json*"):
+    for pattern in ("part-*.jsonl", "*/part-4.jsonl", "part-[23].json*", "[lm]ore/*.jsonl"):
         assert read_squad(f"{url}/{pattern}") == read_squad(f"{here}/{pattern}")
         assert read_gold(f"{url}/{pattern}") == read_gold(f"{here}/{pattern}")
     several = find_source("original", f"{url}/part-*.jsonl")
@@ -98,6 +98,17 @@ def test_a_folder_is_read_as_one_of_this_machine(
     copy.write_bytes(b"damaged")
     assert read_squad(url) == found
     assert fetched[10:] == ["part-4.jsonl"]
+
+
+def test_what_marks_a_folder_is_no_file(
+    memory_store: Any, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Consoles make an empty file of the folder's name and a slash."""
+    url = put((memory_store, "memory://bucket"), here)
+    find = type(memory_store).find
+    marks = {f"/bucket/rows/{name}": {"type": "file", "size": 0} for name in ("", "more/")}
+    monkeypatch.setattr(type(memory_store), "find", lambda *a, **k: find(*a, **k) | marks)
+    assert read_squad(url) == read_squad(here)
 
 
 def test_a_saved_data_set_has_its_splits(

@@ -4,12 +4,14 @@ import gzip
 import json
 import os
 import threading
+from collections.abc import Iterator
 from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.csv
 import pyarrow.parquet
 import pytest
 
@@ -148,6 +150,130 @@ def test_what_is_cut_or_missing_is_not_read(
         monkeypatch.setattr(type(store), "get_file", fault)
         with pytest.raises(OSError, match=words):
             read_squad("memory://bucket/folder/train.json")
+
+
+@pytest.mark.parametrize("name", ["rows#1.csv", "a b+c%20d-é.csv"])
+def test_a_name_may_hold_any_character(name: str, train: Path, store: Any, tmp_path: Path) -> None:
+    table = pa.Table.from_pylist(
+        [{**row, "answers": json.dumps(row["answers"])} for row in rows(train)]
+    )
+    pyarrow.csv.write_csv(table, tmp_path / name)
+    store.pipe_file(f"/bucket/{name}", (tmp_path / name).read_bytes())
+    assert read_squad(f"memory://bucket/{name}") == read_squad(tmp_path / name)
+    assert shown(f"memory://bucket/{name}") == f"memory://bucket/{name}"
+
+
+def test_files_of_this_machine_may_be_named_by_urls(
+    train: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(train.parent)
+    here = read_squad(train)
+    assert read_squad(f"file://{train}") == read_squad(f"file://{train.name}") == here
+    assert shown(f"a.json,file://{train}") == f"a.json,file://{train}"
+    with pytest.raises(ValueError, match="occurs 2 times"):
+        read_squad(f"{train.name},file://{train}")
+
+
+def test_a_url_that_names_nothing_is_refused(made: Path, tmp_path: Path) -> None:
+    for url in ("memory://", "memory:///", "s3://"):
+        for read in (read_squad, open_shards, check):
+            with pytest.raises(UsageError, match=r"://: names no place; write one such as s3://"):
+                read(url)
+        with pytest.raises(UsageError, match=r"the place .*: names no place"):
+            push(PushConfig(augmented=made, repository=url))
+    with pytest.raises(UsageError, match=r"a doubled slash or a \? in it"):
+        push(PushConfig(augmented=made, repository="memory://bucket//set"))
+
+
+def test_a_set_whose_shard_is_gone_says_what_to_do(made: Path, store: Any) -> None:
+    url = "memory://bucket/set"
+    push(PushConfig(augmented=made, repository=url))
+    store.rm_file(next(name for name in store.find(url) if name.endswith(".arrow")))
+    with pytest.raises(FileNotFoundError, match=r"arrow: is named in SHA256SUMS and not there; pu"):
+        open_shards(url)
+
+
+def test_a_dry_run_shows_no_secret(made: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    url = "memory://user:hidden@bucket/set?sig=hidden"
+    push(PushConfig(augmented=made, repository=url, dry_run=True))
+    assert capsys.readouterr().out.endswith("would go to memory://bucket/set\n")
+
+
+class _Site(BaseHTTPRequestHandler):
+    """Answers in the ways of public buckets and of web sites."""
+
+    content: bytes
+
+    def log_message(self, *args: Any) -> None:
+        """Say nothing."""
+
+    def do_HEAD(self) -> None:
+        self.do_GET()
+
+    def do_GET(self) -> None:
+        kind, name = self.path.split("/")[1:3]
+        status, content = 200, self.content
+        if not name.startswith("train.json") or "/" in self.path[len(kind) + 2 :]:
+            status, content = (200, b" <html>") if kind == "page" else (int(kind), b"")
+        if name.endswith("=gone"):
+            status = int(kind)
+        if name.endswith("=two"):
+            content = content.replace(b"Calais", b"Verdun")
+            assert content != self.content
+        self.send_response(status)
+        self.send_header("ETag", '"same"')
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(content)
+
+
+@pytest.fixture
+def site(train: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Give the address of a site."""
+    pytest.importorskip("aiohttp")
+    monkeypatch.setattr("augment.remote.bucket.PAUSE", 0.0)
+    handler = type("Site", (_Site,), {"content": train.read_bytes()})
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+@pytest.mark.parametrize("kind", ["400", "401", "403", "404", "405", "page"])
+def test_a_file_is_read_whatever_is_said_of_others(site: str, kind: str, train: Path) -> None:
+    """Public buckets forbid to ask for what is not there, and a file is first taken for a set."""
+    assert read_squad(f"{site}/{kind}/train.json") == read_squad(train)
+
+
+@pytest.mark.parametrize(
+    ("kind", "error", "words"),
+    [
+        (
+            "403",
+            PermissionError,
+            r"Forbidden.*the link has expired, or is not for all: get another",
+        ),
+        ("404", FileNotFoundError, "no such file or folder"),
+        ("503", OSError, "tried 5 times: 503"),
+    ],
+)
+def test_a_link_that_does_not_work_says_why(
+    site: str, kind: str, error: type[OSError], words: str
+) -> None:
+    with pytest.raises(error, match=words) as found:
+        read_squad(f"{site}/{kind}/train.json?sig=gone")
+    assert "sig" not in str(found.value)
+
+
+def test_a_site_that_is_away_is_no_missing_file(site: str) -> None:
+    with pytest.raises(OSError, match=r"tried 5 times: Cannot connect.*see that the store answers"):
+        read_squad("http://127.0.0.1:1/train.json?sig=x")
+
+
+def test_a_query_may_name_another_file_of_the_same_version(site: str) -> None:
+    one, two = (read_squad(f"{site}/404/train.json?id={name}") for name in ("one", "two"))
+    assert one.sha256 != two.sha256
 
 
 class _Quiet(SimpleHTTPRequestHandler):

@@ -12,6 +12,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import is_dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
@@ -27,6 +28,7 @@ DISK_FULL = (
     *("iostream error", " requested and "),
 )
 """In the messages of libraries that write past Python: safetensors, torch.save, numpy's tofile."""
+NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST)
 PACKAGES = ("twentyfold", "torch", "transformers", "datasets", "pyarrow", "numpy", "nltk")
 
 
@@ -54,6 +56,7 @@ def run(
         config = tyro.cli(config_type, prog=prog, description=paragraphs, **given)
         if storage := getattr(config, "storage", None):  # `StorageOptions`
             storage.apply()
+        _refuse_urls(config)
     except ValueError as error:  # a check in __post_init__
         _fail(error, 2)
     _hush_where_the_disk_is_full()
@@ -69,6 +72,17 @@ def run(
         print(INTERRUPTED, file=sys.stderr)
         sys.exit(130)
     leave()
+
+
+def _refuse_urls(config: Any) -> None:
+    """See that no URL was given where a path on this machine is needed."""
+    for value in vars(config).values():
+        for one in value if isinstance(value, tuple) else (value,):
+            if is_dataclass(one):
+                _refuse_urls(one)
+            elif isinstance(one, Path) and is_url_as_path(one):
+                url = re.sub(r":/([^/]*@)?([^?]*).*", r"://\2", str(one), count=1)
+                raise UsageError(f"{url}: a file or folder of this machine is needed here, no URL")
 
 
 def _hush_where_the_disk_is_full() -> None:
@@ -118,6 +132,17 @@ def to_json(value: Mapping[str, Any]) -> str:
     return json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
 
 
+def default_cache() -> Path:
+    """Give the folder for things that can be made again from their inputs."""
+    base = os.environ.get("TWENTYFOLD_CACHE")
+    return Path(base) if base else Path.home() / ".cache" / "twentyfold"
+
+
+def is_url_as_path(place: object) -> bool:
+    """Tell a URL that lost a slash, as it does in a path: a folder "s3:" would be made of it."""
+    return re.match(r"\w[\w+.-]+:/(?!/)", str(place)) is not None
+
+
 def usable_cores() -> int:
     """Count the cores this process may run on."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -155,6 +180,9 @@ def _notes(error: BaseException) -> list[str]:
 
 
 def _explain(error: Exception) -> object:
+    if isinstance(error, OSError) and error.errno in NOT_WRITABLE and error.filename:
+        if Path(str(error.filename)).is_relative_to(default_cache()):
+            return f"{error}; set TWENTYFOLD_CACHE to a folder that can be written"
     if is_disk_full(error):
         where = getattr(error, "filename", None) or "output"
         said = ", ".join([f"{where}: no space left on its disk", *_notes(error)])

@@ -9,6 +9,7 @@ import errno
 import fcntl
 import os
 import shutil
+import stat
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -298,7 +299,9 @@ def claimed(folder: Path, *, wait: bool = False, shared: bool = False) -> Iterat
         except (FileExistsError, FileNotFoundError, NotADirectoryError) as error:
             dangling = [path for path in folder.parents if path.is_symlink() and not path.exists()]
             links = [folder] if folder.is_symlink() else dangling
-            for path in (*links, *(path for path in (folder, *folder.parents) if path.is_file())):
+            above = (folder, *folder.parents)
+            files = [path for path in above if _is_no_folder(path)]
+            for path in (*links, *files):
                 raise UsageError(
                     f"{path}: is needed as a folder; move away the file or link of that name"
                 ) from error
@@ -316,6 +319,14 @@ def claimed(folder: Path, *, wait: bool = False, shared: bool = False) -> Iterat
             return
         finally:
             os.close(descriptor)
+
+
+def _is_no_folder(path: Path) -> bool:
+    """Tell whether there is something else; in one look, since others make and remove folders."""
+    try:
+        return not stat.S_ISDIR(path.stat().st_mode)
+    except OSError:
+        return False
 
 
 def _lock(descriptor: int, folder: Path, wait: bool, kind: int) -> None:

@@ -1,7 +1,6 @@
-"""Plans and records on disk, read and compared; URLs in them; the cache, the processor."""
+"""Plans and records on disk, read and compared; URLs in them; the processor."""
 
 import json
-import os
 import platform
 import re
 from collections.abc import Mapping
@@ -73,12 +72,6 @@ def read_record(path: Path, made: Path, kind: Any = None) -> dict[str, Any] | No
         raise ValueError(f"{path}: damaged ({error}); delete {made} and run again") from error
 
 
-def default_cache() -> Path:
-    """Give the folder for things that can be made again from their inputs."""
-    base = os.environ.get("TWENTYFOLD_CACHE")
-    return Path(base) if base else Path.home() / ".cache" / "twentyfold"
-
-
 def is_url(place: object) -> bool:
     """Tell `s3://bucket/set` from a folder."""
     return "://" in str(place)
@@ -93,8 +86,12 @@ def shown(place: object) -> str:
     """Write a setting down; of URLs without what may be secret: a user's password, a query."""
     if not isinstance(place, str) or not is_url(place):
         return str(place)
-    parts = [urlsplit(url) for url in split_urls(str(place))]
-    return ",".join(f"{p.scheme}://{p.netloc.rpartition('@')[2]}{p.path}" for p in parts)
+    return ",".join(_without_secrets(one) if is_url(one) else one for one in split_urls(place))
+
+
+def _without_secrets(url: str) -> str:
+    parts = urlsplit(url, allow_fragments=False)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
 def processor() -> str:

@@ -9,10 +9,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from augment.base.command import UsageError, to_json
+from augment.base.command import UsageError, default_cache, to_json
 from augment.base.commit import write_atomic
 from augment.base.progress import bar
-from augment.base.records import default_cache
 from augment.base.stored import stored
 from augment.fitting.cooccurrence import TokenizedTexts, count_pairs, count_vocabulary
 from augment.fitting.glove_model import GloveFit, Report, fit_pairs

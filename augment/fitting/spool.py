@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from augment.base.records import default_cache
+from augment.base.command import default_cache
 
 
 class Spool:

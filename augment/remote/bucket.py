@@ -28,8 +28,14 @@ BLOCK = 8 << 20
 """Bytes that are read back at once."""
 AT_ONCE = 256
 """Small files that are read together."""
-FINAL = (FileNotFoundError, IsADirectoryError, PermissionError, NotImplementedError)
+FINAL = (
+    *(FileNotFoundError, IsADirectoryError, NotADirectoryError),
+    *(PermissionError, NotImplementedError),
+)
 """What trying again does not mend."""
+PASSING = (408, 425, 429)
+"""What servers of HTTP refuse now and may do later; other answers of 400 to 499 stay so."""
+WEB = ("http", "https")
 UNREACHABLE = re.compile("Connect|Timeout|Resolution")
 """In the names of errors of a network."""
 CLOSED = re.compile("Credentials|RepositoryNotFound|GatedRepo")
@@ -124,12 +130,12 @@ class Bucket:
             self._persist(name, lambda: self._files.rm_file(self._path(name)))
 
     def has(self, name: str) -> bool:
-        """Tell whether a file is there; what may not be read, is not."""
+        """Tell whether a file is there; what may not be read, is not, nor is a site's page."""
         try:
-            self._persist("", lambda: self._files.cat_file(self._path(name)))
-        except (FileNotFoundError, PermissionError):
+            content = self._persist("", lambda: self._files.cat_file(self._path(name)))
+        except FINAL:
             return False  # S3 forbids what is not there, to one who may not list
-        return True
+        return not content.lstrip().startswith(b"<")  # some sites answer whatever is asked for
 
     def put(self, name: str, path: Path) -> None:
         """Write a file, and see that what the store has is what was sent.
@@ -200,6 +206,9 @@ class Bucket:
             except FileNotFoundError as error:
                 if _kind(error) is PermissionError:
                     raise
+                said_so = getattr(error.__cause__, "status", None) in (404, 410)
+                if self._store in WEB and error.__cause__ and not said_so:
+                    raise error.__cause__ from None  # whatever goes wrong is told as this
                 raise FileNotFoundError("no such file or folder") from error
             if info.get("type", "file") != "file":
                 raise IsADirectoryError("a folder, and no file")
@@ -226,9 +235,9 @@ class Bucket:
             except FileNotFoundError as error:
                 raise FileNotFoundError("no such bucket; make it first") from error
             return {
-                name.removeprefix(root).lstrip("/"): version_of(info)
+                name.removeprefix(root).removeprefix("/"): version_of(info)
                 for name, info in found.items()
-                if name.rstrip("/") != root  # what some tools leave to mark a folder
+                if info.get("size") or not _marks_folder(name, root)
             }
 
         return self._persist(folder, look)
@@ -308,8 +317,14 @@ class Bucket:
         why = said(last, self.url).rstrip(".")
         raise kind(f"{where}: {tried}{why}{self._remedy(kind, last)}") from cause
 
+    @property
+    def _store(self) -> str:
+        return self.url.partition("://")[0]
+
     def _remedy(self, kind: type[Exception], error: Exception) -> str:
-        store = self.url.partition("://")[0]
+        store = self._store
+        if kind is PermissionError and store in WEB:
+            return "; the link has expired, or is not for all: get another one"
         if kind is PermissionError:
             anon = f", or pass --storage-options {store}.anon=true if everybody may"
             return (
@@ -328,7 +343,17 @@ def _kind(error: Exception) -> type[Exception]:
         return PermissionError
     if MISNAMED.search(name):
         return ValueError
+    status = getattr(error, "status", None)  # of HTTP
+    if status in (401, 403):
+        return PermissionError
+    if isinstance(status, int) and 400 <= status < 500 and status not in PASSING:
+        return FileNotFoundError
     return next((kind for kind in FINAL if isinstance(error, kind)), OSError)
+
+
+def _marks_folder(name: str, root: str) -> bool:
+    """Tell whether a name is what consoles and some tools leave to mark a folder."""
+    return name.endswith("/") or name == root
 
 
 def version_of(info: Mapping[str, Any]) -> str:

@@ -2,17 +2,19 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
+from augment.base.command import default_cache
 from augment.base.commit import file_sha256
 from augment.base.folders import PLAN
-from augment.base.records import default_cache, is_url, shown, split_urls
+from augment.base.records import is_url, shown, split_urls
 from augment.base.set_records import MANIFEST, RUN, Manifest
 from augment.base.stored import CHECKSUMS, parse_checksums, stored
 from augment.base.toml_files import fill
-from augment.remote.bucket import Bucket
+from augment.remote.bucket import MD5, Bucket
 from augment.remote.urls import last_name
 
 CONTENT, ORIGIN = "content", "origin.json"
@@ -42,7 +44,8 @@ def source_at_hand(source: str) -> str | list[str]:
     """
     if not is_url(source):
         return source
-    paths = [str(path) for url in split_urls(source) for path in _fetched(url)]
+    places = [_fetched(one) if is_url(one) else [Path(one)] for one in split_urls(source)]
+    paths = [str(path) for several in places for path in several]
     return paths[0] if len(paths) == 1 else paths
 
 
@@ -72,7 +75,13 @@ def fetched_set(bucket: Bucket) -> Path:
     def fetch(folder: Path) -> None:
         for name, sha256 in sums.items():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            bucket.fetch(name, folder / name, sha256)
+            try:
+                bucket.fetch(name, folder / name, sha256)
+            except FileNotFoundError as error:
+                raise FileNotFoundError(
+                    f"{bucket}/{name}: is named in {CHECKSUMS} and not there; push the set again "
+                    "from where it is whole"
+                ) from error
         if RUN not in sums and (run := bucket.read(RUN)) is not None:  # of a set built there
             (folder / RUN).write_bytes(run)
 
@@ -94,6 +103,8 @@ def fetched_file(file: Bucket) -> Path:
     size, version = file.describe()
     name = last_name(file.url)
     known = [str(file), str(size), version or f"read: {file.sha256('')}"]
+    if version and not MD5.fullmatch(version):  # files that a query tells apart may share it
+        known += [query] if (query := urlsplit(file.url).query) else []
     key = hashlib.sha256("\n".join(known).encode()).hexdigest()[:16]
 
     def fetch(folder: Path) -> None:
@@ -114,7 +125,9 @@ def fetched_matches(url: str) -> list[Path]:
         FileNotFoundError: there is none.
         OSError: one cannot be had whole.
     """
-    folder = url.partition("*")[0].rpartition("/")[0]
+    host = "/".join(url.split("/", 3)[:3])
+    plain = re.split(r"[*[]", url.removeprefix(host), maxsplit=1)[0].rpartition("/")[0]
+    folder = f"{host}{plain}"
     names = Bucket(folder).matching(url.removeprefix(f"{folder}/"))
     if not names:
         raise FileNotFoundError(f"{shown(url)}: no file there fits this pattern")

@@ -15,9 +15,10 @@ from augment.base.command import UsageError
 from augment.base.commit import file_sha256
 from augment.base.folders import PLAN
 from augment.base.records import differences
-from augment.base.set_records import MANIFEST
+from augment.base.set_records import MANIFEST, RUN
 from augment.base.stored import CHECKSUMS, parse_checksums
 from augment.remote.bucket import Bucket
+from augment.remote.urls import check_place
 
 SETTLING = 1.0
 """Seconds after which a plan that was written at the same time has shown up.
@@ -42,10 +43,11 @@ def put_set(folder: Path, names: Sequence[str], url: str) -> str:
         UsageError: something else is there.
         OSError: the store does not take a file, or keeps another content.
     """
+    check_place("the place", url)
     bucket = Bucket(url.rstrip("/"))
     plan = (folder / PLAN).read_bytes()
     claim(bucket, plan)
-    if strays := sorted(bucket.list().keys() - set(names)):
+    if strays := sorted(bucket.list().keys() - {*names, RUN}):
         raise UsageError(f"{bucket}: {', '.join(strays[:10])}: none of this set; move it away")
     ours = {name: file_sha256(folder / name) for name in names}
     order = [PLAN, *sorted(set(names) - {PLAN, MANIFEST}), MANIFEST]

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from augment.base.command import UsageError
-from augment.base.records import default_cache, shown
+from augment.base.command import UsageError, default_cache
+from augment.base.records import shown
 
 EXTRAS = {"s3": "s3", "s3a": "s3"}
 """Of the project: what fsspec opens a kind of URL with."""
@@ -21,13 +21,27 @@ KEYS = {
 
 def last_name(url: str) -> str:
     """Give the last name of a URL's path, as a file or folder of this machine would have it."""
-    return urlsplit(url).path.rstrip("/").rpartition("/")[2] or urlsplit(url).netloc
+    parts = urlsplit(url, allow_fragments=False)
+    return parts.path.rstrip("/").rpartition("/")[2] or parts.netloc.rpartition("@")[2]
 
 
 def kept_here(kind: str, url: str) -> Path:
     """Give the folder of the cache for what is at work, or kept, of a place in a bucket."""
     key = hashlib.sha256(url.encode()).hexdigest()[:16]
     return (default_cache() / kind / f"{last_name(url)}-{key}").absolute()
+
+
+def check_place(name: str, url: str) -> None:
+    """See that something can be put at a URL and be found there.
+
+    Raises:
+        UsageError: with `name`, which it has for the user.
+    """
+    place = url.partition("://")[2].rstrip("/")
+    if not place:
+        raise UsageError(f"{name} {url}: names no place; write one such as s3://bucket/set")
+    if "//" in place or "?" in place:
+        raise UsageError(f"{name} {shown(url)}: a doubled slash or a ? in it; choose another name")
 
 
 def secrets_of(url: str) -> list[str]:
@@ -67,6 +81,8 @@ def file_system(url: str) -> tuple[Any, str]:
     """
     import fsspec
 
+    if "://" not in url:  # at its end the slashes were taken off
+        raise UsageError(f"{url}//: names no place; write one such as s3://bucket/set")
     kind = url.partition("://")[0]
     local = {"auto_mkdir": True} if kind in ("file", "local") else {}
     try:

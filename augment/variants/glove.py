@@ -15,9 +15,9 @@ from typing import IO
 import numpy as np
 from numpy.typing import NDArray
 
+from augment.base.command import default_cache
 from augment.base.commit import file_sha256
 from augment.base.progress import say_done
-from augment.base.records import default_cache
 from augment.base.stored import stored
 from augment.variants.words import ENGLISH, kind_of
 

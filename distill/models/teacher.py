@@ -19,10 +19,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from augment.base.command import needing
+from augment.base.command import default_cache, needing
 from augment.base.commit import write_atomic
 from augment.base.folders import check_room, claimed
-from augment.base.records import default_cache
 from distill.models.attention import capture_attention, fast_attention
 from distill.models.distiller import model_inputs
 from distill.rows.batches import Batches

@@ -20,9 +20,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from augment.base.command import UsageError
+from augment.base.command import UsageError, default_cache
 from augment.base.commit import file_sha256
-from augment.base.records import default_cache
 from augment.base.set_records import is_set, read_manifest
 from augment.base.stored import stored
 from augment.remote.fetching import source_at_hand

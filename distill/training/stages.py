@@ -17,11 +17,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from augment.base.command import needing, to_json, versions
+from augment.base.command import default_cache, needing, to_json, versions
 from augment.base.commit import write_atomic
 from augment.base.folders import folder_bytes, rename_folder
 from augment.base.models import model_sha256, pick_device
-from augment.base.records import default_cache
 from augment.base.stored import CHECKSUMS, checksum_faults, discard, seal
 from augment.cards.facts import inherited
 from augment.inputs.card import folder_card, hub_card
