@@ -32,7 +32,7 @@ class Stage:
     """Learn the teacher's hidden states and attention, its answer spans, or the labels only."""
     rows: Literal["text", "augmented", "balanced", "original"]
     """Train on plain text, on the original rows and all copies, or on the originals only.
-    balanced: as augmented, with each original as often as it has copies, so half of the rows."""
+    balanced: as augmented, with each original as often as it has copies: half of the rows."""
     teacher: str | None
     """Hub id or folder of the teacher, or `embedded`; a supervised stage needs none."""
     epochs: float

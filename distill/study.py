@@ -8,7 +8,7 @@ skipped, and one that was cut short goes on; start the command once for every co
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import tyro
 
@@ -20,9 +20,9 @@ from augment.base.folders import claimed
 class StudyConfig:
     """On what, with which models, and where the records go."""
 
-    train: tyro.conf.Positional[str]
+    train: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="TRAIN")]
     """SQuAD's training set: a JSON file or a hub id."""
-    dev: tyro.conf.Positional[str]
+    dev: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="DEV")]
     """SQuAD's dev set, asked for F1 alone."""
     teacher: str
     """A reader: a hub id or a folder."""

@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import importlib.util
 import json
 import re
 import runpy
@@ -63,6 +64,13 @@ def test_every_command_of_a_readme_exists_with_its_flags(tmp_path: Path) -> None
     for name, command, recipe, flags in named:
         known = set(re.findall(r"--[a-z][\w.-]*", shown[command, recipe or ""]))
         assert flags <= known, f"{name}: {command}: no flag {sorted(flags - known)}"
+
+
+def test_commands_that_a_readme_only_names_exist() -> None:
+    for name, text in TEXTS.items():
+        for line in code(text):
+            if found := re.fullmatch(r"((?:augment|distill|eval)\.[a-z]\w*)(?: .*)?", line):
+                assert importlib.util.find_spec(found[1]), f"{name}: {found[1]}"
 
 
 @pytest.mark.parametrize("name", TEXTS)
@@ -132,6 +140,13 @@ def help_lines() -> Iterator[tuple[str, str]]:
             for field, text in pairwise(node.body) if isinstance(node, ast.ClassDef) else ():
                 if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr):
                     yield f"{path.relative_to(ROOT)}:{text.lineno}", ast.literal_eval(text.value)
+
+
+def test_helps_name_their_positional_arguments() -> None:
+    for path in sorted((ROOT / "tests/pins/commands/help").glob("*.txt")):
+        section = path.read_text("utf-8").partition(" positional arguments\n")[2]
+        named = re.findall(r"^  ([A-Z]\S*)", section.partition("\n options\n")[0], re.MULTILINE)
+        assert not {"STR", "PATH", "INT"} & set(named), f"{path.stem}: {named}"
 
 
 def test_helps_answer_a_question_in_whole_sentences() -> None:
