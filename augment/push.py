@@ -13,6 +13,7 @@ import tyro
 
 from augment.base.command import run
 from augment.base.records import is_url, shown
+from augment.base.set_records import RUN
 from augment.base.stored import CHECKSUMS, read_checksums
 from augment.check import check
 from augment.remote.hub import listing, push_files
@@ -45,7 +46,7 @@ def push(config: PushConfig) -> None:
         OSError, RuntimeError: the hub does not take it.
     """
     check(config.augmented)
-    names = [*read_checksums(config.augmented), CHECKSUMS]
+    names = sorted({*read_checksums(config.augmented), CHECKSUMS, RUN})
     if config.dry_run:
         print(listing(config.augmented, names, shown(config.repository)))
     elif is_url(config.repository):

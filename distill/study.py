@@ -32,7 +32,7 @@ class StudyConfig:
     """Layers of the teacher that make the student, which keeps the span head: F1 can be read."""
     work: Path = Path("study")
     """Sets, and the trainings that are not finished."""
-    records: Path = Path("data_cards/study")
+    records: Path = Path("study/records")
     """A record for every finished arm."""
     arms: tuple[str, ...] = ()
     """Run these alone, by name; all of them by default."""

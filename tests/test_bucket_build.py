@@ -320,7 +320,9 @@ def test_places_that_are_refused(config: BuildConfig, places: dict[str, Any], me
         replace(config, **places)
 
 
-def test_a_copy_of_it_is_checked_and_pushed_back(config: BuildConfig, tmp_path: Path) -> None:
+def test_a_copy_of_it_is_checked_and_pushed_back(
+    config: BuildConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Its run record is in no `SHA256SUMS`: of all files it alone differs between two builds."""
     build(config)
     fetched(tmp_path / "copy")
@@ -330,6 +332,8 @@ def test_a_copy_of_it_is_checked_and_pushed_back(config: BuildConfig, tmp_path: 
     for url in (URL, "memory://sets/another"):
         push(PushConfig(augmented=tmp_path / "copy", repository=url))
         assert check(url) == check(tmp_path / "copy")
+        build(replace(config, out=url))
+        assert "is complete and was built with this configuration" in capsys.readouterr().err
 
 
 def test_a_file_is_no_empty_place(config: BuildConfig, memory_store: Any) -> None:

@@ -273,6 +273,8 @@ def test_a_claim_makes_its_folder_or_says_what_is_in_the_way(tmp_path: Path) -> 
         claimed(tmp_path / "dangling" / "deep").__enter__()
     with pytest.raises(UsageError, match="/dev/null: is needed as a folder"):
         claimed(Path("/dev/null/deep")).__enter__()
+    with pytest.raises(FileNotFoundError, match="/proc/deep"):  # which takes no folders
+        claimed(Path("/proc/deep")).__enter__()
     with claimed(tmp_path / "link" / "deep"):  # above it a link is somebody's arrangement
         pass
 

@@ -14,6 +14,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,8 @@ INSIDE, MOVING = ".incomplete", "moving.json"
 """Of a mounted OUT: the working folder, and in it the names that are to move up."""
 NOT_CONTENT = (INSIDE, "lost+found")
 ABANDONED_SECONDS = 3600  # after which nobody is still writing a file
+RACES = 1000
+"""So often in a row nobody loses a folder to another process: it cannot be made."""
 NO_LOCKS = (errno.EBADF, errno.EINVAL, errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 """What file systems say that cannot lock a folder (NFS, some Lustre)."""
 
@@ -291,7 +294,7 @@ def claimed(folder: Path, *, wait: bool = False, shared: bool = False) -> Iterat
         RuntimeError: another process holds it, and `wait` is false.
         UsageError: it is a file or a link.
     """
-    while True:
+    for attempt in count():
         made = not folder.exists()
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -305,6 +308,8 @@ def claimed(folder: Path, *, wait: bool = False, shared: bool = False) -> Iterat
                 raise UsageError(
                     f"{path}: is needed as a folder; move away the file or link of that name"
                 ) from error
+            if attempt == RACES:
+                raise
             continue  # its holder renamed or removed it, or another has just made it
         try:
             _lock(descriptor, folder, wait, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)

@@ -47,7 +47,7 @@ def put_set(folder: Path, names: Sequence[str], url: str) -> str:
     bucket = Bucket(url.rstrip("/"))
     plan = (folder / PLAN).read_bytes()
     claim(bucket, plan)
-    if strays := sorted(bucket.list().keys() - {*names, RUN}):
+    if strays := sorted(bucket.list().keys() - set(names)):
         raise UsageError(f"{bucket}: {', '.join(strays[:10])}: none of this set; move it away")
     ours = {name: file_sha256(folder / name) for name in names}
     order = [PLAN, *sorted(set(names) - {PLAN, MANIFEST}), MANIFEST]
@@ -128,4 +128,5 @@ def _agrees(bucket: Bucket, ours: dict[str, str], known: dict[str, tuple[str, st
         listed = parse_checksums(sums)
     except ValueError:
         return False
-    return {**listed, CHECKSUMS: hashes[CHECKSUMS]} == hashes
+    # of a set that was built in a bucket, SHA256SUMS does not name the run record
+    return {RUN: hashes[RUN], **listed, CHECKSUMS: hashes[CHECKSUMS]} == hashes
