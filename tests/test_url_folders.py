@@ -175,3 +175,10 @@ def test_no_name_leads_out_of_the_cache(
     monkeypatch.setattr(type(memory_store), "find", lambda *_, **__: found)
     with pytest.raises(ValueError, match=r"it has '\.\./\.\./x.jsonl', which lies outside"):
         read_squad(url)
+
+
+def test_a_question_mark_is_no_pattern(store: tuple[Any, str], here: Path) -> None:
+    with pytest.raises(
+        FileNotFoundError, match=r"part-: no such .* is a query: in a pattern, write"
+    ):
+        read_squad(f"{put(store, here)}/part-?.jsonl")

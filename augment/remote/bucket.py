@@ -209,7 +209,9 @@ class Bucket:
                 said_so = getattr(error.__cause__, "status", None) in (404, 410)
                 if self._store in WEB and error.__cause__ and not said_so:
                     raise error.__cause__ from None  # whatever goes wrong is told as this
-                raise FileNotFoundError("no such file or folder") from error
+                hint = "; what follows a ? is a query: in a pattern, write *"
+                asked = self._store not in WEB and "?" in self.url
+                raise FileNotFoundError("no such file or folder" + hint * asked) from error
             if info.get("type", "file") != "file":
                 raise IsADirectoryError("a folder, and no file")
             return info.get("size"), version_of(info)
